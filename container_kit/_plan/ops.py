@@ -1,0 +1,456 @@
+"""The steps a launch is made of: frozen values that say what to do, not how.
+
+Each class is one op of `_native/ckit.h`: `CODE` is its number there and the fields,
+in order, are its wire format (`FORMAT` is derived from them). Adding an op is one
+class here, one line there and one C function. Nothing in this module touches the
+system; it imports and tests on any platform.
+
+Phases are separate types, so a step in the wrong place does not type-check:
+`GatherStep`, `AttachStep`, `ConfineStep` and the one `Exec`.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import ClassVar, TypeAlias
+
+import attrs
+
+from container_kit._spec.paths import ContainerPath, HostPath
+
+SLOT = "s"
+U32 = "u"
+U64 = "U"
+PATH = "p"
+BYTES = "b"
+STRINGS = "S"
+
+
+def _wire(kind: str) -> dict[str, str]:
+    return {"wire": kind}
+
+
+class MountAttr(enum.IntFlag):
+    """Attributes of a mount; the shim maps them to MOUNT_ATTR_* (mount_setattr(2))."""
+
+    NONE = 0
+    READ_ONLY = 0x1
+    NOSUID = 0x2
+    NODEV = 0x4
+    NOEXEC = 0x8
+    NOATIME = 0x10
+    STRICTATIME = 0x20
+    PRIVATE = 0x40
+    SLAVE = 0x80
+
+
+class OverlayForm(enum.IntEnum):
+    """How lower directories are named to the kernel; see ckit.h."""
+
+    FD = 1
+    APPEND = 2
+    JOINED = 3
+
+
+class AttachHow(enum.IntFlag):
+    """What `Attach` may do about a target that is missing or is a symlink."""
+
+    NONE = 0
+    MAKE_DIR = 0x1
+    MAKE_FILE = 0x2
+    ORDINARY = 0x4
+
+
+class Namespace(enum.IntFlag):
+    """Linux namespaces (namespaces(7)), numbered as on the wire."""
+
+    USER = 0x1
+    MOUNT = 0x2
+    PID = 0x4
+    IPC = 0x8
+    UTS = 0x10
+    NET = 0x20
+    CGROUP = 0x40
+
+
+class InitFlag(enum.IntFlag):
+    """How the process that `ForkInit` leaves behind behaves."""
+
+    NONE = 0
+    SUBREAPER = 0x1
+
+
+@attrs.frozen(kw_only=True)
+class Step:
+    """What all steps have in common: an op code and a wire format."""
+
+    CODE: ClassVar[int]
+
+    @classmethod
+    def wire_format(cls) -> str:
+        """Return the field kinds in order, as ckit.h writes them."""
+        return "".join(field.metadata["wire"] for field in attrs.fields(cls))
+
+
+# ── gather ───────────────────────────────────────────────────────────────────
+
+
+@attrs.frozen(kw_only=True)
+class NewFilesystem(Step):
+    """Make a file system as a detached mount (fsopen, fsconfig, fsmount)."""
+
+    CODE = 1
+    slot: int = attrs.field(metadata=_wire(SLOT))
+    fstype: str = attrs.field(metadata=_wire(PATH))
+    attributes: MountAttr = attrs.field(default=MountAttr.NONE, metadata=_wire(U32))
+    options: tuple[str, ...] = attrs.field(default=(), metadata=_wire(STRINGS))
+
+
+@attrs.frozen(kw_only=True)
+class NewOverlay(Step):
+    """Make an overlay as a detached mount; `upper` and `work` are relative to the container's directory."""
+
+    CODE = 2
+    slot: int = attrs.field(metadata=_wire(SLOT))
+    lowers: tuple[HostPath, ...] = attrs.field(metadata=_wire(STRINGS))
+    upper: str = attrs.field(metadata=_wire(PATH))
+    work: str = attrs.field(metadata=_wire(PATH))
+    form: OverlayForm = attrs.field(metadata=_wire(U32))
+    options: tuple[str, ...] = attrs.field(default=(), metadata=_wire(STRINGS))
+
+
+@attrs.frozen(kw_only=True)
+class OpenTree(Step):
+    """Clone a host path as a detached mount (open_tree(2))."""
+
+    CODE = 3
+    slot: int = attrs.field(metadata=_wire(SLOT))
+    source: HostPath = attrs.field(metadata=_wire(PATH))
+    recursive: bool = attrs.field(default=True, metadata=_wire(U32))
+
+
+@attrs.frozen(kw_only=True)
+class OpenSubtree(Step):
+    """Clone an entry of another slot as a detached mount of its own."""
+
+    CODE = 4
+    slot: int = attrs.field(metadata=_wire(SLOT))
+    of: int = attrs.field(metadata=_wire(SLOT))
+    path: str = attrs.field(metadata=_wire(PATH))
+
+
+@attrs.frozen(kw_only=True)
+class SetMountAttr(Step):
+    """Add attributes to a detached mount (mount_setattr(2))."""
+
+    CODE = 5
+    slot: int = attrs.field(metadata=_wire(SLOT))
+    attributes: MountAttr = attrs.field(metadata=_wire(U32))
+    recursive: bool = attrs.field(default=False, metadata=_wire(U32))
+
+
+@attrs.frozen(kw_only=True)
+class SlotDir(Step):
+    """Make a directory in a detached file system."""
+
+    CODE = 6
+    slot: int = attrs.field(metadata=_wire(SLOT))
+    path: str = attrs.field(metadata=_wire(PATH))
+    mode: int = attrs.field(metadata=_wire(U32))
+
+
+@attrs.frozen(kw_only=True)
+class SlotFile(Step):
+    """Make a file with contents in a detached file system."""
+
+    CODE = 7
+    slot: int = attrs.field(metadata=_wire(SLOT))
+    path: str = attrs.field(metadata=_wire(PATH))
+    mode: int = attrs.field(metadata=_wire(U32))
+    contents: bytes = attrs.field(default=b"", metadata=_wire(BYTES))
+
+
+@attrs.frozen(kw_only=True)
+class SlotNode(Step):
+    """Make a character device in a detached file system (mknod(2))."""
+
+    CODE = 8
+    slot: int = attrs.field(metadata=_wire(SLOT))
+    path: str = attrs.field(metadata=_wire(PATH))
+    mode: int = attrs.field(metadata=_wire(U32))
+    major: int = attrs.field(metadata=_wire(U32))
+    minor: int = attrs.field(metadata=_wire(U32))
+
+
+@attrs.frozen(kw_only=True)
+class SlotSymlink(Step):
+    """Make a symlink in a detached file system."""
+
+    CODE = 9
+    slot: int = attrs.field(metadata=_wire(SLOT))
+    path: str = attrs.field(metadata=_wire(PATH))
+    target: str = attrs.field(metadata=_wire(PATH))
+
+
+@attrs.frozen(kw_only=True)
+class WriteProc(Step):
+    """Write a file of a detached proc mount, e.g. a sysctl; nothing the container shows can stand in for it."""
+
+    CODE = 10
+    slot: int = attrs.field(metadata=_wire(SLOT))
+    path: str = attrs.field(metadata=_wire(PATH))
+    contents: bytes = attrs.field(metadata=_wire(BYTES))
+
+
+@attrs.frozen(kw_only=True)
+class LoopbackUp(Step):
+    """Bring `lo` up in the new network namespace."""
+
+    CODE = 11
+
+
+@attrs.frozen(kw_only=True)
+class JoinNamespaces(Step):
+    """Enter a running container's namespaces by its pidfd (setns(2)); the rest runs in a child inside them."""
+
+    CODE = 12
+    namespaces: Namespace = attrs.field(metadata=_wire(U32))
+
+
+@attrs.frozen(kw_only=True)
+class ParentDeathSignal(Step):
+    """Ask for a signal when the monitor dies (PR_SET_PDEATHSIG, prctl(2))."""
+
+    CODE = 13
+    signal: int = attrs.field(metadata=_wire(U32))
+
+
+@attrs.frozen(kw_only=True)
+class StartSession(Step):
+    """Become the leader of a new session (setsid(2))."""
+
+    CODE = 14
+
+
+@attrs.frozen(kw_only=True)
+class Pivot(Step):
+    """Make a slot the root directory and detach the old root (pivot_root(2))."""
+
+    CODE = 20
+    slot: int = attrs.field(metadata=_wire(SLOT))
+
+
+# ── attach ───────────────────────────────────────────────────────────────────
+
+
+@attrs.frozen(kw_only=True)
+class Attach(Step):
+    """Put a slot's mount at a target inside the new root (move_mount(2))."""
+
+    CODE = 21
+    slot: int = attrs.field(metadata=_wire(SLOT))
+    target: ContainerPath = attrs.field(metadata=_wire(PATH))
+    how: AttachHow = attrs.field(default=AttachHow.NONE, metadata=_wire(U32))
+
+
+@attrs.frozen(kw_only=True)
+class MakeDir(Step):
+    """Make a directory and its missing parents; one that is there is left alone."""
+
+    CODE = 22
+    path: ContainerPath = attrs.field(metadata=_wire(PATH))
+    mode: int = attrs.field(default=0o755, metadata=_wire(U32))
+    uid: int = attrs.field(default=0, metadata=_wire(U32))
+    gid: int = attrs.field(default=0, metadata=_wire(U32))
+
+
+@attrs.frozen(kw_only=True)
+class Mask(Step):
+    """Hide a file behind /dev/null or a directory behind an empty one; an absent path is fine."""
+
+    CODE = 23
+    null: int = attrs.field(metadata=_wire(SLOT))
+    empty: int = attrs.field(metadata=_wire(SLOT))
+    path: ContainerPath = attrs.field(metadata=_wire(PATH))
+
+
+@attrs.frozen(kw_only=True)
+class ReadOnly(Step):
+    """Bind a path onto itself read-only; an absent path is fine."""
+
+    CODE = 24
+    path: ContainerPath = attrs.field(metadata=_wire(PATH))
+    recursive: bool = attrs.field(default=True, metadata=_wire(U32))
+
+
+@attrs.frozen(kw_only=True)
+class ReadOnlyRoot(Step):
+    """Make the root mount itself read-only."""
+
+    CODE = 25
+
+
+# ── confine ──────────────────────────────────────────────────────────────────
+
+
+@attrs.frozen(kw_only=True)
+class Hostname(Step):
+    """Set the host name and, unless empty, the NIS domain name (sethostname(2))."""
+
+    CODE = 40
+    hostname: str = attrs.field(metadata=_wire(PATH))
+    domainname: str = attrs.field(default="", metadata=_wire(PATH))
+
+
+@attrs.frozen(kw_only=True)
+class Rlimit(Step):
+    """Set one resource limit (prlimit(2)); 2**64-1 is infinity."""
+
+    CODE = 41
+    resource: int = attrs.field(metadata=_wire(U32))
+    soft: int = attrs.field(metadata=_wire(U64))
+    hard: int = attrs.field(metadata=_wire(U64))
+
+
+@attrs.frozen(kw_only=True)
+class BoundingSet(Step):
+    """Drop every capability that is not in the mask from the bounding set (capabilities(7))."""
+
+    CODE = 42
+    capabilities: int = attrs.field(metadata=_wire(U64))
+
+
+@attrs.frozen(kw_only=True)
+class Groups(Step):
+    """Set the supplementary groups, u32 each (setgroups(2))."""
+
+    CODE = 43
+    gids: bytes = attrs.field(metadata=_wire(BYTES))
+
+
+@attrs.frozen(kw_only=True)
+class Gid(Step):
+    """Set real, effective and saved gid (setresgid(2))."""
+
+    CODE = 44
+    gid: int = attrs.field(metadata=_wire(U32))
+
+
+@attrs.frozen(kw_only=True)
+class Uid(Step):
+    """Set real, effective and saved uid (setresuid(2)); capabilities go with it unless kept by `Capabilities`."""
+
+    CODE = 45
+    uid: int = attrs.field(metadata=_wire(U32))
+
+
+@attrs.frozen(kw_only=True)
+class Capabilities(Step):
+    """Set effective = permitted, and ambient = inheritable (capset(2), PR_CAP_AMBIENT)."""
+
+    CODE = 46
+    effective: int = attrs.field(metadata=_wire(U64))
+    ambient: int = attrs.field(default=0, metadata=_wire(U64))
+
+
+@attrs.frozen(kw_only=True)
+class NoNewPrivs(Step):
+    """Give up gaining privileges by exec (PR_SET_NO_NEW_PRIVS)."""
+
+    CODE = 47
+
+
+@attrs.frozen(kw_only=True)
+class Seccomp(Step):
+    """Install a filter: an array of struct sock_filter (seccomp(2))."""
+
+    CODE = 48
+    program: bytes = attrs.field(metadata=_wire(BYTES), repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class Terminal(Step):
+    """Open a pty of the container's devpts, make it stdio and the controlling terminal, hand its master out."""
+
+    CODE = 49
+    devpts: ContainerPath = attrs.field(default=ContainerPath("/dev/pts"), metadata=_wire(PATH))
+    rows: int = attrs.field(default=24, metadata=_wire(U32))
+    columns: int = attrs.field(default=80, metadata=_wire(U32))
+
+
+@attrs.frozen(kw_only=True)
+class Chdir(Step):
+    """Change the working directory and check that it is inside the root (getcwd(2))."""
+
+    CODE = 50
+    path: ContainerPath = attrs.field(metadata=_wire(PATH))
+
+
+@attrs.frozen(kw_only=True)
+class Umask(Step):
+    """Set the file mode creation mask."""
+
+    CODE = 51
+    mask: int = attrs.field(default=0o022, metadata=_wire(U32))
+
+
+@attrs.frozen(kw_only=True)
+class ForkInit(Step):
+    """Stay behind as a process that reaps orphans and forwards signals; a child goes on with the plan."""
+
+    CODE = 52
+    flags: InitFlag = attrs.field(default=InitFlag.NONE, metadata=_wire(U32))
+
+
+@attrs.frozen(kw_only=True)
+class Ready(Step):
+    """Wait until the monitor has recorded this process; fail if the monitor is gone."""
+
+    CODE = 53
+
+
+@attrs.frozen(kw_only=True)
+class Exec(Step):
+    """Execute the first of `candidates` that exists (execve(2))."""
+
+    CODE = 60
+    candidates: tuple[ContainerPath, ...] = attrs.field(metadata=_wire(STRINGS))
+    argv: tuple[str, ...] = attrs.field(metadata=_wire(STRINGS))
+    env: tuple[str, ...] = attrs.field(metadata=_wire(STRINGS), repr=False)
+
+
+GatherStep: TypeAlias = (
+    NewFilesystem
+    | NewOverlay
+    | OpenTree
+    | OpenSubtree
+    | SetMountAttr
+    | SlotDir
+    | SlotFile
+    | SlotNode
+    | SlotSymlink
+    | WriteProc
+    | LoopbackUp
+    | JoinNamespaces
+    | ParentDeathSignal
+    | StartSession
+)
+AttachStep: TypeAlias = Attach | MakeDir | Mask | ReadOnly | ReadOnlyRoot
+ConfineStep: TypeAlias = (
+    Hostname
+    | Rlimit
+    | BoundingSet
+    | Groups
+    | Gid
+    | Uid
+    | Capabilities
+    | NoNewPrivs
+    | Seccomp
+    | Terminal
+    | Chdir
+    | Umask
+    | ParentDeathSignal
+    | StartSession
+    | ForkInit
+    | Ready
+)

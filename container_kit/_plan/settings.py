@@ -1,0 +1,67 @@
+"""What one container's monitor is told besides the plan: a record with wire kinds, as in `ops`.
+
+The other half is CK_SETTINGS_FORMAT in `_native/ckit.h`.
+"""
+
+from __future__ import annotations
+
+import enum
+
+import attrs
+
+from container_kit._plan.ops import PATH, STRINGS, U32, U64, Namespace
+from container_kit._spec.paths import HostPath
+
+
+
+class MonitorFlag(enum.IntFlag):
+    """What the monitor does besides running the plan; see CK_SET_* in ckit.h."""
+
+    NONE = 0
+    OWNED = 0x1
+    REMOVE = 0x2
+    REMOVE_OWNED = 0x4
+    TERMINAL = 0x8
+    STDIN = 0x10
+    LOG = 0x20
+    DIRECT = 0x40
+    OWN_MEMORY = 0x80
+    PROBE = 0x100
+    DIRTY_WORK = 0x200
+
+
+class Restart(enum.IntEnum):
+    """Restart policies, numbered as on the wire."""
+
+    NO = 0
+    ALWAYS = 1
+    ON_FAILURE = 2
+    UNLESS_STOPPED = 3
+
+
+
+@attrs.frozen(kw_only=True)
+class MonitorSettings:
+    """The settings record, field by field in wire order."""
+
+    flags: MonitorFlag = attrs.field(metadata={"wire": U32})
+    owner_pid: int = attrs.field(metadata={"wire": U32})
+    namespaces: Namespace = attrs.field(metadata={"wire": U32})
+    container_dir: HostPath = attrs.field(metadata={"wire": PATH})
+    runtime_dir: HostPath = attrs.field(metadata={"wire": PATH})
+    dirs: tuple[str, ...] = attrs.field(default=(), metadata={"wire": STRINGS})
+    dir_mode: int = attrs.field(default=0o755, metadata={"wire": U32})
+    cgroup_parent: str = attrs.field(default="", metadata={"wire": PATH})
+    cgroup_name: str = attrs.field(default="", metadata={"wire": PATH})
+    cgroup_writes: tuple[str, ...] = attrs.field(default=(), metadata={"wire": STRINGS})
+    stop_signal: int = attrs.field(default=15, metadata={"wire": U32})
+    stop_timeout_ms: int = attrs.field(default=10_000, metadata={"wire": U64})
+    restart: Restart = attrs.field(default=Restart.NO, metadata={"wire": U32})
+    restart_max: int = attrs.field(default=0, metadata={"wire": U32})
+    log_max_bytes: int = attrs.field(default=10 << 20, metadata={"wire": U64})
+    log_max_files: int = attrs.field(default=3, metadata={"wire": U32})
+    health_interval_ms: int = attrs.field(default=0, metadata={"wire": U64})
+    health_timeout_ms: int = attrs.field(default=0, metadata={"wire": U64})
+    health_retries: int = attrs.field(default=0, metadata={"wire": U32})
+    health_start_period_ms: int = attrs.field(default=0, metadata={"wire": U64})
+    health_start_interval_ms: int = attrs.field(default=0, metadata={"wire": U64})

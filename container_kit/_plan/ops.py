@@ -16,6 +16,7 @@ from typing import ClassVar, TypeAlias
 
 import attrs
 
+from container_kit._spec.facts import OverlayForm
 from container_kit._spec.paths import ContainerPath, HostPath
 
 SLOT = "s"
@@ -42,14 +43,6 @@ class MountAttr(enum.IntFlag):
     STRICTATIME = 0x20
     PRIVATE = 0x40
     SLAVE = 0x80
-
-
-class OverlayForm(enum.IntEnum):
-    """How lower directories are named to the kernel; see ckit.h."""
-
-    FD = 1
-    APPEND = 2
-    JOINED = 3
 
 
 class AttachHow(enum.IntFlag):

@@ -98,6 +98,11 @@ __attribute__((noreturn)) static inline void ck_exit(int status) {
 
 #define CK_AT_FDCWD (-100)
 
+struct ck_timespec { // of the kernel, 64-bit everywhere
+    int64_t seconds;
+    int64_t nanoseconds;
+};
+
 static inline int ck_close(int fd) {
     return (int)CK_SYS1(__NR_close, fd);
 }

@@ -11,66 +11,26 @@ Phases are separate types, so a step in the wrong place does not type-check:
 
 from __future__ import annotations
 
-import enum
+import struct
+from functools import cached_property
 from typing import ClassVar, TypeAlias
 
 import attrs
 
+from container_kit._plan import wire
+from container_kit._plan.flags import AttachHow as AttachHow
+from container_kit._plan.flags import InitFlag as InitFlag
+from container_kit._plan.flags import MountAttr as MountAttr
+from container_kit._plan.flags import Namespace as Namespace
+from container_kit._plan.wire import BYTES, PATH, SLOT, STRINGS, U32, U64
 from container_kit._spec.facts import OverlayForm
 from container_kit._spec.paths import ContainerPath, HostPath
 
-SLOT = "s"
-U32 = "u"
-U64 = "U"
-PATH = "p"
-BYTES = "b"
-STRINGS = "S"
+_HEADER = struct.Struct("=II")
 
 
 def _wire(kind: str) -> dict[str, str]:
     return {"wire": kind}
-
-
-class MountAttr(enum.IntFlag):
-    """Attributes of a mount; the shim maps them to MOUNT_ATTR_* (mount_setattr(2))."""
-
-    NONE = 0
-    READ_ONLY = 0x1
-    NOSUID = 0x2
-    NODEV = 0x4
-    NOEXEC = 0x8
-    NOATIME = 0x10
-    STRICTATIME = 0x20
-    PRIVATE = 0x40
-    SLAVE = 0x80
-
-
-class AttachHow(enum.IntFlag):
-    """What `Attach` may do about a target that is missing or is a symlink."""
-
-    NONE = 0
-    MAKE_DIR = 0x1
-    MAKE_FILE = 0x2
-    ORDINARY = 0x4
-
-
-class Namespace(enum.IntFlag):
-    """Linux namespaces (namespaces(7)), numbered as on the wire."""
-
-    USER = 0x1
-    MOUNT = 0x2
-    PID = 0x4
-    IPC = 0x8
-    UTS = 0x10
-    NET = 0x20
-    CGROUP = 0x40
-
-
-class InitFlag(enum.IntFlag):
-    """How the process that `ForkInit` leaves behind behaves."""
-
-    NONE = 0
-    SUBREAPER = 0x1
 
 
 @attrs.frozen(kw_only=True)
@@ -82,7 +42,13 @@ class Step:
     @classmethod
     def wire_format(cls) -> str:
         """Return the field kinds in order, as ckit.h writes them."""
-        return "".join(field.metadata["wire"] for field in attrs.fields(cls))
+        return wire.wire_format(cls)
+
+    @cached_property
+    def encoded(self) -> bytes:
+        """The step as bytes, header included; kept, because most steps are the same in every launch."""
+        fields = wire.pack_record(self)
+        return _HEADER.pack(self.CODE, _HEADER.size + len(fields)) + fields
 
 
 # ── gather ───────────────────────────────────────────────────────────────────
@@ -447,3 +413,4 @@ ConfineStep: TypeAlias = (
     | ForkInit
     | Ready
 )
+AnyStep: TypeAlias = GatherStep | Pivot | AttachStep | ConfineStep | Exec

@@ -9,9 +9,9 @@ import enum
 
 import attrs
 
-from container_kit._plan.ops import PATH, STRINGS, U32, U64, Namespace
+from container_kit._plan.flags import Namespace
+from container_kit._plan.wire import PATH, STRINGS, U32, U64
 from container_kit._spec.paths import HostPath
-
 
 
 class MonitorFlag(enum.IntFlag):
@@ -37,7 +37,6 @@ class Restart(enum.IntEnum):
     ALWAYS = 1
     ON_FAILURE = 2
     UNLESS_STOPPED = 3
-
 
 
 @attrs.frozen(kw_only=True)

@@ -1,0 +1,67 @@
+// execute.h: what the ops share: the run they belong to and the way to find things in a root.
+//
+// Everything here runs in a process that may share the monitor's memory (CLONE_VM): raw system
+// calls, memory prepared before the clone, nothing static that changes.
+#ifndef CK_EXECUTE_H
+#define CK_EXECUTE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "ckit.h"
+#include "decode.h"
+
+// A mount held by a descriptor. It is detached until it is attached: by ATTACH, which uses the
+// slot up, or by MASK, which goes on with clones of it.
+struct ck_slot {
+    int fd; // -1: empty
+    bool attached;
+};
+
+// One walk over a plan. Lives in the memory of ck_launch_prepare, below the child's stacks.
+struct ck_run {
+    struct ck_plan plan;
+    struct ck_cursor rest; // the steps after the present one
+    uint32_t step;         // index of the present one
+    struct ck_outcome *outcome;
+    int report;
+    int target;
+    int stdio[3];
+    int root; // O_PATH descriptor of /, opened when needed; -1
+    uint32_t namespaces;
+    bool own_memory;
+    unsigned char *second_stack; // lowest byte; for the clone of JOIN_NAMESPACES
+    const char **pointers;       // room for argv and envp
+    struct ck_slot slot[CK_MAX_SLOTS];
+};
+
+#define CK_STACK_SIZE ((size_t)64 << 10)
+
+// The ops: ck_do_ATTACH and so on, one for each line of CK_OPS. 0 or -errno.
+#define CK_OP_PROTOTYPE(name, code, format)                                                        \
+    int ck_do_##name(struct ck_run *run, struct ck_field *field);
+CK_OPS(CK_OP_PROTOTYPE)
+#undef CK_OP_PROTOTYPE
+
+// execute.c: walk the rest of the plan; ends the process.
+__attribute__((noreturn)) void ck_walk(struct ck_run *run);
+
+// Errors of system calls that return something else on success.
+static inline int ck_status(long result) {
+    return result < 0 ? (int)result : 0;
+}
+
+// ops_gather.c
+int ck_slot_fd(const struct ck_run *run, uint64_t slot);
+int ck_clone_mount(int fd, bool recursive);
+int ck_move_mount(int mount, int target);
+int ck_set_attributes(int mount, uint64_t attributes, bool recursive);
+
+// ops_process.c: leader of a session already, or setsid(2).
+int ck_start_session(void);
+
+// reaper.c: what FORK_INIT leaves behind.
+__attribute__((noreturn)) void ck_reap(int main_child, int proc);
+int ck_open_own_proc(struct ck_run *run);
+
+#endif

@@ -1,0 +1,161 @@
+"""Control groups, version 2: where a container's cgroup may be made, and what its files do.
+
+Not a resource model: values to write come from `_plan`. The tree of a hybrid host (cgroup2
+mounted beside version 1 controllers) freezes and kills just as well.
+Source: the kernel's cgroup-v2.rst, cgroups(7).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+
+from container_kit.errors import CgroupError
+
+CGROUP2_SUPER_MAGIC = 0x63677270
+
+
+def find_cgroup2_mount() -> str | None:
+    """Return where cgroup2 is mounted (the shortest path that shows its root), or None."""
+    found: list[str] = []
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        for line in file:
+            left, _, right = line.partition(" - ")
+            if right.startswith("cgroup2 "):
+                found.append(left.split(" ")[4].encode().decode("unicode_escape"))
+    return min(found, key=len, default=None)
+
+
+def own_cgroup() -> str | None:
+    """Return this process's cgroup2 path below the mount, e.g. `/user.slice/…`, or None."""
+    with open("/proc/self/cgroup", encoding="utf-8", errors="surrogateescape") as file:
+        for line in file:
+            if line.startswith("0::"):
+                return line[3:].rstrip("\n")
+    return None
+
+
+def find_parent() -> tuple[str | None, str]:
+    """Return (a directory where containers' cgroups may be made, "") or (None, the reason why not)."""
+    mount = find_cgroup2_mount()
+    if mount is None:
+        return None, "cgroup2 is not mounted"
+    own = own_cgroup()
+    candidates = [mount] if os.geteuid() == 0 else []
+    if own is not None:
+        candidates.append(mount + own.rstrip("/"))
+    for candidate in candidates:
+        if os.access(candidate, os.W_OK) and os.access(f"{candidate}/cgroup.procs", os.W_OK):
+            return candidate, ""
+    return None, f"the cgroup {own} is not delegated to this user"
+
+
+def exists(path: str) -> bool:
+    """Say whether the cgroup is there."""
+    return os.path.isdir(path)
+
+
+def write(path: str, file: str, value: str) -> None:
+    """Write one control file.
+
+    Raises:
+        CgroupError: the kernel refused, or the cgroup is gone.
+    """
+    try:
+        fd = os.open(f"{path}/{file}", os.O_WRONLY)
+    except OSError as err:
+        raise _refused(path, file, value, err.errno) from err
+    try:
+        os.write(fd, value.encode())
+    except OSError as err:
+        raise _refused(path, file, value, err.errno) from err
+    finally:
+        os.close(fd)
+
+
+def read_values(path: str, file: str) -> dict[str, int]:
+    """Read a flat-keyed file such as cgroup.events or cpu.stat; a missing one is empty."""
+    try:
+        with open(f"{path}/{file}", encoding="ascii") as opened:
+            pairs = (line.split() for line in opened)
+            return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdigit()}
+    except OSError:
+        return {}
+
+
+def read_number(path: str, file: str) -> int | None:
+    """Read a file that holds one number; None when it is missing or says `max`."""
+    try:
+        with open(f"{path}/{file}", encoding="ascii") as opened:
+            text = opened.read().strip()
+    except OSError:
+        return None
+    return int(text) if text.isdigit() else None
+
+
+def freeze(path: str, frozen: bool, timeout: float = 10.0) -> None:
+    """Freeze or thaw every process in the cgroup and wait until the kernel says it is so.
+
+    Raises:
+        CgroupError: refused, or not done within `timeout` seconds (ETIMEDOUT).
+    """
+    write(path, "cgroup.freeze", "1" if frozen else "0")
+    deadline = time.monotonic() + timeout
+    while read_values(path, "cgroup.events").get("frozen") != int(frozen):
+        if time.monotonic() > deadline:
+            raise _refused(path, "cgroup.freeze", str(int(frozen)), errno.ETIMEDOUT)
+        time.sleep(0.001)
+
+
+def is_frozen(path: str) -> bool:
+    """Say whether the cgroup is frozen."""
+    return read_values(path, "cgroup.events").get("frozen") == 1
+
+
+def kill(path: str) -> None:
+    """End every process in the cgroup and below (cgroup.kill, Linux 5.14); a missing cgroup is fine."""
+    try:
+        write(path, "cgroup.kill", "1")
+    except CgroupError as err:
+        if err.errno not in (errno.ENOENT, errno.ENODEV):
+            raise
+
+
+def pids(path: str) -> list[int]:
+    """Return the processes in the cgroup and below it."""
+    found: list[int] = []
+    for directory, _, _ in os.walk(path):
+        try:
+            with open(f"{directory}/cgroup.procs", encoding="ascii") as file:
+                found.extend(int(line) for line in file)
+        except OSError:
+            continue
+    return sorted(found)
+
+
+def remove(path: str, timeout: float = 2.0) -> None:
+    """Kill what is left in the cgroup and remove it with its children; a missing one is fine.
+
+    Raises:
+        CgroupError: it is still busy after `timeout` seconds.
+    """
+    if not exists(path):
+        return
+    kill(path)
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            for directory, _, _ in os.walk(path, topdown=False):
+                os.rmdir(directory)
+            return
+        except FileNotFoundError:
+            return
+        except OSError as err:
+            if err.errno != errno.EBUSY or time.monotonic() > deadline:
+                raise CgroupError(attempted=f"cannot remove the control group {path}", errno=err.errno) from err
+            time.sleep(0.001)
+
+
+def _refused(path: str, file: str, value: str, number: int | None) -> CgroupError:
+    return CgroupError(attempted=f"cannot write {value!r} to {path}/{file}", errno=number)

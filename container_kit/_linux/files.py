@@ -1,0 +1,71 @@
+"""Reading files of trees that a container controls, and replacing our own files as a whole.
+
+A container can put a symlink, a FIFO or a device anywhere in its root. Nothing there is
+opened by a path string: names resolve inside the tree only (openat2(2), RESOLVE_IN_ROOT),
+and only regular files of bounded size are read.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from container_kit._linux import shim
+
+MAX_ACCOUNT_FILE = 10 << 20
+
+
+def read_beneath(root: str, path: str, limit: int = MAX_ACCOUNT_FILE) -> bytes | None:
+    """Return the contents of a regular file inside `root`, or None when there is none.
+
+    Symlinks resolve as they would inside a container whose root is `root`.
+
+    Raises:
+        OSError: EFBIG when the file is larger than `limit` bytes; what the kernel says otherwise.
+    """
+    try:
+        root_fd = os.open(root, os.O_PATH | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return None
+    try:
+        fd = shim.openat2(root_fd, path.lstrip("/"), os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY, in_root=True)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    finally:
+        os.close(root_fd)
+    with open(fd, "rb", buffering=0) as file:
+        info = os.fstat(fd)
+        if not stat.S_ISREG(info.st_mode):
+            return None
+        if info.st_size > limit:
+            raise OSError(27, f"{path} is larger than {limit} bytes")  # EFBIG
+        return file.read(limit)
+
+
+def replace_file(path: str, data: bytes, mode: int = 0o600) -> None:
+    """Write a file so that readers see the old or the new contents, also after a power cut."""
+    temporary = f"{path}.new.{os.getpid()}"
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
+    with open(fd, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(fd)
+    os.rename(temporary, path)
+    directory = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def filesystem_of(path: str) -> str:
+    """Return the type of the file system that holds `path`, e.g. `ext4` (from mountinfo)."""
+    device = os.stat(path).st_dev
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    best = "unknown"
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        for line in file:
+            left, _, right = line.partition(" - ")
+            if left.split(" ")[2] == wanted:
+                best = right.split(" ")[0]
+    return best

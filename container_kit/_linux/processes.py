@@ -1,0 +1,132 @@
+"""Processes identified so that a reused pid can never be mistaken for the old one.
+
+A pid alone means nothing once its process may have ended; (pid, start time) does, within
+one boot. Source: proc_pid_stat(5), field 22; pidfd_open(2).
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+
+import attrs
+
+
+@attrs.frozen
+class ProcessId:
+    """A pid and its start time in clock ticks since boot."""
+
+    pid: int
+    start_time: int
+
+    @classmethod
+    def parse(cls, text: str) -> ProcessId:
+        """Read `"pid start_time"`, as the monitor and the database write it."""
+        pid, start_time = text.split()
+        return cls(int(pid), int(start_time))
+
+    def __str__(self) -> str:
+        return f"{self.pid} {self.start_time}"
+
+
+def read_process_id(pid: int) -> ProcessId | None:
+    """Return the identity of a live process, or None when there is none (or only a zombie)."""
+    stat = _read_stat(pid)
+    if stat is None or stat[0] in (b"Z", b"X"):
+        return None
+    return ProcessId(pid, int(stat[19]))
+
+
+def own_process_id() -> ProcessId:
+    """Return this process's identity."""
+    identity = read_process_id(os.getpid())
+    assert identity is not None
+    return identity
+
+
+def is_alive(process: ProcessId | None) -> bool:
+    """Say whether exactly this process is alive; a zombie is not."""
+    return process is not None and read_process_id(process.pid) == process
+
+
+def open_process(process: ProcessId) -> int | None:
+    """Return a pidfd of exactly this process, or None when it is gone. The caller closes it."""
+    try:
+        pidfd = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        return None
+    if not is_alive(process):
+        os.close(pidfd)
+        return None
+    return pidfd
+
+
+def signal_process(process: ProcessId, number: int = signal.SIGKILL) -> bool:
+    """Send a signal to exactly this process; False when it is gone."""
+    pidfd = open_process(process)
+    if pidfd is None:
+        return False
+    try:
+        signal.pidfd_send_signal(pidfd, number)
+    except ProcessLookupError:
+        return False
+    finally:
+        os.close(pidfd)
+    return True
+
+
+def wait_gone(process: ProcessId, timeout: float | None = None) -> bool:
+    """Wait until exactly this process has ended; False when `timeout` seconds ran out first."""
+    pidfd = open_process(process)
+    if pidfd is None:
+        return True
+    try:
+        return is_ended(pidfd, timeout)
+    finally:
+        os.close(pidfd)
+
+
+def is_ended(pidfd: int, timeout: float | None = 0) -> bool:
+    """Say whether a pidfd's process has ended, waiting up to `timeout` seconds (None: for ever)."""
+    poller = select.poll()
+    poller.register(pidfd, select.POLLIN)
+    return bool(poller.poll(None if timeout is None else timeout * 1000))
+
+
+def reap(pidfd: int) -> None:
+    """Collect a child that has ended; nothing happens when somebody else already did."""
+    try:
+        os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG)
+    except ChildProcessError:
+        pass
+
+
+def boot_id() -> str:
+    """Return this boot's id (random(4)), 32 hex digits."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip().replace("-", "")
+
+
+def children_of(pid: int) -> list[int]:
+    """Return the pids whose parent is `pid` (proc_pid_task(5): children)."""
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+            return [int(word) for word in file.read().split()]
+    except OSError:
+        return []
+
+
+def _read_stat(pid: int) -> list[bytes] | None:
+    # The fields after the command name, which may itself hold spaces and brackets; [0] is the state.
+    try:
+        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        data = os.read(fd, 4096)
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+    return data[data.rfind(b")") + 2 :].split()

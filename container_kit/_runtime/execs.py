@@ -1,0 +1,231 @@
+"""Run a further process inside a running container: plan, session with the monitor, its end.
+
+The process joins all the container's namespaces under the container's own confinement. The
+session is a connection: when it closes and the process is not detached, the process and
+everything it has started are killed, also when the caller dies.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Sequence
+from types import TracebackType
+
+import attrs
+
+from container_kit._linux.memfd import sealed_memfd
+from container_kit._plan.encode import encode_request
+from container_kit._plan.launch import ExecPlan, compile_exec_plan
+from container_kit._runtime import accounts
+from container_kit._runtime.capture import Capture, Pipes
+from container_kit._runtime.control import Connection, MonitorGoneError
+from container_kit._runtime.failures import launch_failure
+from container_kit._runtime.launch import Specification
+from container_kit._runtime.messages import ExecFlag, ExitFlag, Message, MessageType
+from container_kit._runtime.site import Site
+from container_kit._runtime.state_file import Usage, exit_code_of
+from container_kit._spec.container_config import ProcessConfig
+from container_kit.errors import HostError, InvalidTransitionError
+
+_TREE_GONE_SECONDS = 10.0
+
+
+@attrs.frozen(kw_only=True)
+class ExecResult:
+    """What a process came to."""
+
+    code: int
+    oom_killed: bool = False
+    usage: Usage = Usage()
+
+
+class ExecSession:
+    """A process running inside a container, seen from the caller. Closing it ends the process unless detached."""
+
+    def __init__(self, connection: Connection, pid: int, terminal: int) -> None:
+        self.pid = pid
+        self.terminal = terminal  # the pty's master, owned by whoever takes it; -1 without a tty
+        self.result: ExecResult | None = None
+        self._connection = connection
+
+    def fileno(self) -> int:
+        """Return a descriptor that becomes readable when the process has ended."""
+        return self._connection.fileno()
+
+    def poll(self, deadline: float | None = 0.0) -> ExecResult | None:
+        """Return the result, waiting until `deadline` (monotonic seconds, None: for ever); None while it runs."""
+        while self.result is None:
+            try:
+                received = self._connection.receive(deadline)
+            except MonitorGoneError:
+                self.result = ExecResult(code=137)  # the container is gone, and everything in it was killed
+                break
+            if received is None:
+                return None
+            message, fds = received
+            for fd in fds:
+                os.close(fd)
+            if message.type == MessageType.EXITED:
+                self.result = _result(message)
+        return self.result
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the process; nothing happens when it has ended."""
+        self._send(Message(MessageType.SIGNAL, value=number))
+
+    def kill_tree(self) -> None:
+        """Kill the process and everything it has started, however detached, and wait for its end."""
+        self._send(Message(MessageType.KILL_TREE))
+        self.poll(time.monotonic() + _TREE_GONE_SECONDS)
+
+    def close(self) -> None:
+        """End the session."""
+        self._connection.close()
+
+    def __enter__(self) -> ExecSession:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _send(self, message: Message) -> None:
+        try:
+            self._connection.send(message)
+        except MonitorGoneError:
+            pass
+
+
+def open_session(
+    site: Site, spec: Specification, init_pid: int, process: ProcessConfig, stdio: Sequence[int]
+) -> ExecSession:
+    """Start a process in a running container.
+
+    Args:
+        site: where the container lives.
+        spec: the container.
+        init_pid: its PID 1, as the host counts.
+        process: what to run.
+        stdio: the process's stdin, stdout and stderr, borrowed; empty for a tty.
+
+    Raises:
+        InvalidTransitionError: the container stopped meanwhile.
+        ContainerKitError: what kept the process from running.
+    """
+    plan = _plan(site, spec, init_pid, process)
+    request = encode_request(None, plan)
+    try:
+        connection = Connection.open(site.home.container_runtime_dir(spec.id))
+    except MonitorGoneError as err:
+        raise _not_running(spec) from err
+    try:
+        return _converse(site, spec, plan, request, process, stdio, connection)
+    except BaseException:
+        connection.close()
+        raise
+
+
+def run_captured(
+    site: Site,
+    spec: Specification,
+    init_pid: int,
+    process: ProcessConfig,
+    *,
+    data: bytes | None,
+    timeout: float | None,
+    limit: int,
+) -> tuple[ExecResult, Capture, bool]:
+    """Run a process to its end and collect its output.
+
+    Returns:
+        The result, the output, and whether the timeout (seconds) ended it.
+    """
+    deadline = None if timeout is None else time.monotonic() + timeout
+    pipes = Pipes(site.devnull(), feed=data is not None)
+    try:
+        capture = Capture(pipes, data or b"", limit)
+        with open_session(site, spec, init_pid, process, pipes.theirs) as session:
+            pipes.close_theirs()
+            finished = capture.collect(session.fileno(), lambda: session.poll() is not None, deadline)
+            if not finished:
+                session.kill_tree()
+                capture.drain()
+            return session.result or ExecResult(code=137), capture, not finished
+    finally:
+        pipes.close_all()
+
+
+def _plan(site: Site, spec: Specification, init_pid: int, process: ProcessConfig) -> ExecPlan:
+    user = process.user
+    if user is None:
+        user = spec.config.user if spec.config.user is not None else spec.image.user
+    return compile_exec_plan(
+        process=process,
+        config=spec.config,
+        image=spec.image,
+        identity=accounts.find_identity_inside(init_pid, user, process.groups or spec.config.groups),
+        facts=site.facts,
+        supervise=site.cgroup_parent is None,
+    )
+
+
+def _converse(
+    site: Site,
+    spec: Specification,
+    plan: ExecPlan,
+    request: bytes,
+    process: ProcessConfig,
+    stdio: Sequence[int],
+    connection: Connection,
+) -> ExecSession:
+    flags = ExecFlag.DETACH if process.detach else ExecFlag.NONE
+    if plan.terminal:
+        flags |= ExecFlag.TERMINAL
+    if plan.own_memory:
+        flags |= ExecFlag.OWN_MEMORY
+    memfd = sealed_memfd("ck-exec", request)
+    try:
+        connection.send(Message(MessageType.EXEC, flags=flags), (memfd, *stdio))
+    except MonitorGoneError as err:
+        raise _not_running(spec) from err
+    finally:
+        os.close(memfd)
+    terminal = -1
+    while True:
+        try:
+            received = connection.receive()
+        except MonitorGoneError as err:
+            raise _not_running(spec) from err
+        assert received is not None  # no deadline was given
+        message, fds = received
+        match message.type:
+            case MessageType.TTY:
+                terminal = fds[0]
+            case MessageType.STARTED:
+                return ExecSession(connection, message.value, terminal)
+            case MessageType.FAILED:
+                raise launch_failure(plan, message, site.home.root)
+            case _:
+                raise _refused(spec, message)
+
+
+def _result(message: Message) -> ExecResult:
+    return ExecResult(
+        code=exit_code_of(message.value),
+        oom_killed=bool(message.flags & ExitFlag.OOM),
+        usage=Usage(user_seconds=message.a / 1e6, system_seconds=message.b / 1e6, max_rss_bytes=message.c * 1024),
+    )
+
+
+def _not_running(spec: Specification) -> InvalidTransitionError:
+    return InvalidTransitionError(
+        action="exec in", status="not running", container=spec.id[:12], hint="start the container first"
+    )
+
+
+def _refused(spec: Specification, message: Message) -> HostError:
+    hint = "too many exec sessions at once in this container" if message.error == errno.EMFILE else None
+    return HostError(attempted=f"exec in container {spec.id[:12]} was refused", errno=message.error, hint=hint)

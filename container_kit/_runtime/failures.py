@@ -1,0 +1,170 @@
+"""A launch failed with numbers; this says what they mean as a typed error.
+
+C reports {step, errno, detail}. The plan knows what the step was; what to try depends on
+both. Nothing here classifies by text.
+"""
+
+from __future__ import annotations
+
+import errno
+
+from container_kit._linux.files import filesystem_of
+from container_kit._plan.describe import describe_step
+from container_kit._plan.launch import ExecPlan, LaunchPlan, ProbePlan
+from container_kit._plan.ops import (
+    Attach,
+    Chdir,
+    Exec,
+    Gid,
+    Groups,
+    Hostname,
+    NewFilesystem,
+    NewOverlay,
+    OpenTree,
+    Rlimit,
+    Step,
+    Uid,
+    WriteProc,
+)
+from container_kit._runtime.messages import Blame, Message
+from container_kit.errors import (
+    CgroupError,
+    CommandNotExecutableError,
+    CommandNotFoundError,
+    ContainerKitError,
+    InvalidMountError,
+    InvalidUserError,
+    LaunchError,
+    RootDirectoryError,
+)
+
+_BLAMED = {
+    Blame.REQUEST: "reading the request",
+    Blame.USERNS: "joining the user namespace",
+    Blame.DIRS: "making the container's directories",
+    Blame.RUNTIME: "making the container's runtime files",
+    Blame.CGROUP: "making the control group",
+    Blame.STDIO: "opening the container's standard streams",
+    Blame.CLONE: "cloning the container's first process",
+    Blame.LOST: "the container's first process was killed from outside",
+}
+_FULL = "free some space: the file system that holds the engine's directory is full"
+
+
+def launch_failure(plan: LaunchPlan | ExecPlan | ProbePlan, message: Message, root_dir: str) -> ContainerKitError:
+    """Return the error for a FAILED message.
+
+    Args:
+        plan: what was executed.
+        message: the report.
+        root_dir: the engine's directory, for what depends on its file system.
+    """
+    if message.step >= Blame.REQUEST or message.step >= len(plan.steps):
+        return _blamed(message)
+    step = plan.steps[message.step]
+    special = _special(step, message, root_dir)
+    if special is not None:
+        return special
+    return LaunchError(
+        step=message.step + 1,
+        total=len(plan.steps),
+        op=describe_step(plan, message.step),
+        errno=message.error,
+        hint=_hint(step, message.error),
+    )
+
+
+def _blamed(message: Message) -> ContainerKitError:
+    try:
+        what = _BLAMED[Blame(message.step)]
+    except ValueError:
+        what = "its monitor died"
+    if message.step == Blame.CGROUP:
+        return CgroupError(attempted="cannot make the container's control group", errno=message.error)
+    hint = None
+    if message.error == errno.ENOSPC:
+        hint = _FULL
+    elif message.step == Blame.CLONE and message.error in (errno.EAGAIN, errno.ENOSPC):
+        hint = "raise the limit on processes (ulimit -u, pids.max) or on namespaces (sysctl user.max_*_namespaces)"
+    return LaunchError(step=0, total=0, op=what, errno=message.error, hint=hint)
+
+
+def _special(step: Step, message: Message, root_dir: str) -> ContainerKitError | None:
+    match step:
+        case Exec():
+            return _exec_failure(step, message)
+        case NewOverlay() if message.error in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENODEV, errno.EPERM, errno.EREMOTE):
+            return _overlay_failure(step, message, root_dir)
+        case OpenTree() if message.error in (errno.ENOENT, errno.ENOTDIR, errno.EACCES):
+            return InvalidMountError(field="mount source", value=str(step.source), reason=_text(message.error))
+        case Attach() if message.error in (errno.ELOOP, errno.ENOTDIR, errno.EXDEV):
+            return InvalidMountError(
+                field="mount target",
+                value=str(step.target),
+                reason=f"the image has something in its place: {_text(message.error)}",
+                hint="/proc, /dev and /sys must be ordinary directories; a file can only be mounted on a file",
+            )
+        case Uid() | Gid() | Groups() if message.error in (errno.EINVAL, errno.EPERM):
+            return InvalidUserError(
+                field="user",
+                value=getattr(step, "uid", getattr(step, "gid", None)),
+                reason="the id does not exist in the container's user namespace",
+                hint="give this user subordinate ids in /etc/subuid and /etc/subgid and install newuidmap",
+            )
+        case _:
+            return None
+
+
+def _exec_failure(step: Exec, message: Message) -> ContainerKitError:
+    command = step.argv[0]
+    if message.error in (errno.ENOENT, errno.ENOTDIR) and not message.detail:
+        return CommandNotFoundError(command=command, searched=tuple(str(path) for path in step.candidates))
+    hint = None
+    if message.error in (errno.ENOENT, errno.ENOTDIR):
+        hint = "the file is there, but its interpreter (#! line) or dynamic loader is not in the container"
+    elif message.error == errno.ENOEXEC:
+        hint = "it has no #! line, or it is built for another architecture than this host's"
+    elif message.error == errno.EACCES:
+        hint = "is it a directory, does it have its execute bit, is its mount noexec?"
+    elif message.error == errno.E2BIG:
+        hint = "arguments and environment together are too long (execve(2))"
+    return CommandNotExecutableError(command=command, errno=message.error, hint=hint)
+
+
+def _overlay_failure(step: NewOverlay, message: Message, root_dir: str) -> ContainerKitError:
+    filesystem = filesystem_of(root_dir)
+    return RootDirectoryError(
+        path=root_dir,
+        attempted=f"cannot put an overlay's upper directory below {root_dir}, lower {step.lowers[0]}",
+        reason=f"overlayfs refuses it ({filesystem})",
+        errno=message.error,
+        hint="choose a root directory on ext4, xfs, btrfs or tmpfs: Engine(root=…) or CONTAINER_KIT_ROOT",
+    )
+
+
+def _hint(step: Step, number: int) -> str | None:
+    if number == errno.ENOSPC:
+        return _FULL
+    match step:
+        case Chdir():
+            return "the working directory must be a directory that the container's user may enter"
+        case NewFilesystem(fstype="proc") if number == errno.EPERM:
+            return "the host's own /proc is partly hidden (a container around this one?); unmask it there"
+        case WriteProc():
+            return "only sysctls of the container's own namespaces can be set"
+        case Rlimit():
+            return "a hard limit above the caller's own needs CAP_SYS_RESOURCE"
+        case Hostname() if number == errno.EPERM:
+            return "the host name is the host's own without a UTS namespace"
+        case _:
+            return None
+
+
+def _text(number: int) -> str:
+    return {
+        errno.ENOENT: "it does not exist",
+        errno.ENOTDIR: "it, or a part of its path, is not a directory",
+        errno.EACCES: "permission denied",
+        errno.ELOOP: "it is a symlink",
+        errno.EXDEV: "it leads out of the container",
+    }.get(number, errno.errorcode.get(number, str(number)))

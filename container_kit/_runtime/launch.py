@@ -1,0 +1,166 @@
+"""From a container's specification to a running process. The table of contents of a start.
+
+::
+
+    prepare   values → plan → request bytes                 (pure, mostly cached)
+    spawn     a monitor that has the request and waits
+    record    the caller writes its intent to the database   (in parallel with the monitor coming up)
+    go        the monitor launches; STARTED or FAILED comes back
+
+Used by `run` (pipes of the caller's) and `start` (the monitor logs) alike.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import attrs
+
+from container_kit._plan.encode import encode_request
+from container_kit._plan.launch import ExecPlan, LaunchPlan, compile_exec_plan, compile_launch_plan
+from container_kit._plan.process import stop_signal_of
+from container_kit._plan.settings import MonitorFlag, MonitorSettings, Restart
+from container_kit._runtime import accounts
+from container_kit._runtime.failures import launch_failure
+from container_kit._runtime.messages import MessageType
+from container_kit._runtime.site import Site
+from container_kit._runtime.spawn import spawn_monitor
+from container_kit._runtime.supervision import Supervision
+from container_kit._spec.container_config import ContainerConfig, ProcessConfig
+from container_kit._spec.healthcheck import Healthcheck
+from container_kit._spec.image_config import ImageConfig
+from container_kit._spec.paths import HostPath
+from container_kit._spec.root_filesystem import RootFilesystem
+
+
+@attrs.frozen(kw_only=True)
+class Specification:
+    """All that a launch depends on, as recorded."""
+
+    id: str
+    config: ContainerConfig
+    image: ImageConfig
+    root: RootFilesystem
+
+    @property
+    def hostname(self) -> str:
+        """The configured host name, else the short id, as Docker does."""
+        return self.config.hostname or self.id[:12]
+
+    @property
+    def is_ephemeral(self) -> bool:
+        """True when nothing the container writes has to survive it."""
+        return self.config.remove is True or (self.config.remove is None and not self.config.detach)
+
+    @property
+    def healthcheck(self) -> Healthcheck | None:
+        """The health check in force, if any."""
+        check = self.config.healthcheck if self.config.healthcheck is not None else self.image.healthcheck
+        return None if check is None or check.disabled else check
+
+
+def compile_plan(site: Site, spec: Specification) -> LaunchPlan:
+    """Return the plan of a container's launch."""
+    user = spec.config.user if spec.config.user is not None else spec.image.user
+    identity = accounts.find_identity(site, spec.id, spec.root, user, spec.config.groups)
+    return compile_launch_plan(
+        config=spec.config,
+        image=spec.image,
+        root=spec.root,
+        identity=identity,
+        facts=site.facts,
+        hostname=spec.hostname,
+        volatile=spec.is_ephemeral,
+    )
+
+
+def spawn(site: Site, spec: Specification, plan: LaunchPlan, stdio: Sequence[int] | None = None) -> Supervision:
+    """Start the container's monitor; nothing has been made yet and nothing will be before `go`."""
+    health = _health_plan(site, spec)
+    request = encode_request(_settings(site, spec, plan, direct=stdio is not None), plan, health)
+    site.mark("plan")
+    supervision = spawn_monitor(request, user_namespace=site.user_namespace(), stdio=stdio)
+    site.mark("monitor")
+    return supervision
+
+
+def await_started(site: Site, plan: LaunchPlan, supervision: Supervision) -> int:
+    """Wait until the command runs and return the pid of the container's init.
+
+    Raises:
+        ContainerKitError: what kept it from running; the monitor has undone everything and is reaped.
+    """
+    message = supervision.await_started()
+    if message.type == MessageType.STARTED:
+        return message.value
+    supervision.let_go()
+    raise launch_failure(plan, message, site.home.root)
+
+
+def _settings(site: Site, spec: Specification, plan: LaunchPlan, *, direct: bool) -> MonitorSettings:
+    config, check = spec.config, spec.healthcheck
+    cgroup_parent = site.cgroup_parent
+    timing = {} if check is None else _health_timing(check)
+    return MonitorSettings(
+        flags=_flags(spec, plan, direct=direct),
+        owner_pid=os.getpid(),
+        namespaces=plan.namespaces,
+        container_dir=HostPath(site.home.container_dir(spec.id)),
+        runtime_dir=HostPath(site.home.container_runtime_dir(spec.id)),
+        dirs=plan.dirs,
+        cgroup_parent=cgroup_parent or "",
+        cgroup_name=f"ck-{spec.id}" if cgroup_parent else "",
+        stop_signal=stop_signal_of(config, spec.image),
+        stop_timeout_ms=round(config.stop_timeout * 1000),
+        restart=Restart[config.restart.kind.name],
+        restart_max=config.restart.maximum,
+        log_max_bytes=config.log.max_bytes,
+        log_max_files=config.log.max_files,
+        **timing,
+    )
+
+
+def _flags(spec: Specification, plan: LaunchPlan, *, direct: bool) -> MonitorFlag:
+    config = spec.config
+    flags = MonitorFlag.DIRECT if direct else MonitorFlag.LOG
+    if not config.detach:
+        flags |= MonitorFlag.OWNED
+    if config.remove:
+        flags |= MonitorFlag.REMOVE
+    elif spec.is_ephemeral:
+        flags |= MonitorFlag.REMOVE_OWNED
+    if spec.is_ephemeral:
+        flags |= MonitorFlag.DIRTY_WORK
+    if plan.terminal:
+        flags |= MonitorFlag.TERMINAL
+    if config.stdin:
+        flags |= MonitorFlag.STDIN
+    if plan.own_memory:
+        flags |= MonitorFlag.OWN_MEMORY
+    return flags
+
+
+def _health_plan(site: Site, spec: Specification) -> ExecPlan | None:
+    check = spec.healthcheck
+    if check is None:
+        return None
+    user = spec.config.user if spec.config.user is not None else spec.image.user
+    return compile_exec_plan(
+        process=ProcessConfig(command=check.test),
+        config=spec.config,
+        image=spec.image,
+        identity=accounts.find_identity(site, spec.id, spec.root, user, spec.config.groups),
+        facts=site.facts,
+        supervise=site.cgroup_parent is None,
+    )
+
+
+def _health_timing(check: Healthcheck) -> dict[str, int]:
+    return {
+        "health_interval_ms": round(check.interval * 1000),
+        "health_timeout_ms": round(check.timeout * 1000),
+        "health_retries": check.retries,
+        "health_start_period_ms": round(check.start_period * 1000),
+        "health_start_interval_ms": round(check.start_interval * 1000),
+    }

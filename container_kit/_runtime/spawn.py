@@ -1,0 +1,40 @@
+"""Start a monitor with a request. Nothing here knows what a container is."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Sequence
+
+from container_kit._linux import shim
+from container_kit._linux.memfd import sealed_memfd
+from container_kit._runtime.supervision import Supervision
+
+_ABSENT = -1
+
+
+def spawn_monitor(request: bytes, *, user_namespace: int | None, stdio: Sequence[int] | None = None) -> Supervision:
+    """Start a monitor that waits for `go`.
+
+    Args:
+        request: settings and plans, as `encode_request` makes them.
+        user_namespace: descriptor of the user namespace to join, borrowed.
+        stdio: the container's stdin, stdout and stderr, borrowed; None when the monitor makes them.
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+    with theirs:
+        memfd = sealed_memfd("ck-request", request)
+        try:
+            fds = [
+                memfd,
+                theirs.fileno(),
+                _ABSENT if user_namespace is None else user_namespace,
+                *(stdio if stdio is not None else (_ABSENT,) * 3),
+            ]
+            pid, pidfd = shim.spawn_monitor(fds)
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            os.close(memfd)
+    return Supervision(pid, pidfd, ours)

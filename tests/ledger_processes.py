@@ -1,0 +1,172 @@
+"""Which processes of this machine belong to this test run, for the ledger.
+
+Ours is what descends from the test process, a monitor that holds something below our directories, what descends
+from such a monitor, and a container's process that lost its monitor. Everything else is foreign: other test runs
+may use the same machine at the same time.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import attrs
+
+MONITOR = "ck-monitor"
+
+
+@attrs.frozen(kw_only=True)
+class Process:
+    """A process as /proc shows it (proc(5))."""
+
+    pid: int
+    parent: int
+    started: int
+    state: str
+    name: str
+    command: str
+    uid: int
+    pid_namespaces: int
+    is_monitor: bool
+
+    def describe(self) -> str:
+        """Return one line for people."""
+        zombie = " (zombie)" if self.state == "Z" else ""
+        return f"{self.pid} {self.name!r}{zombie}, child of {self.parent}, uid {self.uid}: {self.command}"
+
+
+@attrs.frozen
+class ProcessTable:
+    """All processes at one moment."""
+
+    processes: dict[int, Process]
+    directories: tuple[str, ...]
+
+    def ours(self) -> list[Process]:
+        """Return the processes of this run, the test process itself excepted."""
+        return [process for process in self.processes.values() if self._is_ours(process)]
+
+    def all_foreign(self, pids: Sequence[int]) -> bool:
+        """Say whether there are processes and none of them is ours."""
+        alive = [self.processes[pid] for pid in pids if pid in self.processes]
+        return bool(alive) and not any(self._is_ours(process) or process.pid == os.getpid() for process in alive)
+
+    def namespaces(self) -> dict[str, str]:
+        """Return the namespaces of our processes and of the test process: link text → who is in it."""
+        pids = [os.getpid(), *(process.pid for process in self.ours())]
+        return {link: f"{link} of process {pid}" for pid in reversed(pids) for link in _namespace_links(pid)}
+
+    def _is_ours(self, process: Process) -> bool:
+        above = self._ancestors(process)
+        if any(ancestor.pid == os.getpid() for ancestor in above):
+            return True
+        monitor = next((p for p in (process, *above) if p.is_monitor), None)
+        if monitor is not None:
+            return self._holds_ours(monitor)
+        return process.pid != os.getpid() and process.pid_namespaces > 0 and self._lost_its_monitor(process, above)
+
+    def _ancestors(self, process: Process) -> list[Process]:
+        chain: list[Process] = []
+        seen = process.pid
+        while (parent := self.processes.get(process.parent)) is not None and parent.pid != seen:
+            chain.append(parent)
+            process = parent
+        return chain
+
+    def _holds_ours(self, monitor: Process) -> bool:
+        links = _links_of(monitor.pid)
+        if not links:  # not readable: monitors are not dumpable
+            return monitor.uid == os.geteuid()
+        return any(link.startswith(self.directories) for link in links) if self.directories else False
+
+    def _lost_its_monitor(self, process: Process, above: list[Process]) -> bool:
+        """Say whether this is a container's process that the system's init adopted."""
+        outermost = [p for p in (process, *above) if p.pid_namespaces > 0][-1]
+        in_container = "/ck-" in _read(f"/proc/{process.pid}/cgroup") or outermost.uid == os.geteuid()
+        return in_container and outermost.parent == 1
+
+
+def read_process_table(directories: Iterable[Path]) -> ProcessTable:
+    """Read /proc once; what ends meanwhile is left out."""
+    own_depth = _pid_namespaces("self")
+    found: dict[int, Process] = {}
+    for name in os.listdir("/proc"):
+        if name.isdecimal():
+            process = _read_process(int(name), own_depth)
+            if process is not None:
+                found[process.pid] = process
+    return ProcessTable(found, tuple(f"{directory}/" for directory in directories))
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def _read_process(pid: int, own_depth: int) -> Process | None:
+    stat = _read(f"/proc/{pid}/stat")
+    try:
+        uid = os.stat(f"/proc/{pid}").st_uid
+    except OSError:
+        return None
+    if not stat:
+        return None
+    name = stat[stat.index("(") + 1 : stat.rindex(")")]
+    fields = stat[stat.rindex(")") + 2 :].split()
+    command = _read(f"/proc/{pid}/cmdline").replace("\0", " ").strip()
+    return Process(
+        pid=pid,
+        state=fields[0],
+        parent=int(fields[1]),
+        started=int(fields[19]),
+        name=name,
+        command=command,
+        uid=_real_uid(pid, uid),
+        pid_namespaces=_pid_namespaces(str(pid)) - own_depth,
+        is_monitor=MONITOR in name or MONITOR in command.split(" ", 1)[0] or MONITOR in _link(f"/proc/{pid}/exe"),
+    )
+
+
+def _status_field(pid: str, field: str) -> list[str]:
+    for line in _read(f"/proc/{pid}/status").splitlines():
+        if line.startswith(f"{field}:"):
+            return line.split()[1:]
+    return []
+
+
+def _real_uid(pid: int, owner: int) -> int:
+    """Return the uid; the directory's owner is root when the process is not dumpable."""
+    uids = _status_field(str(pid), "Uid")
+    return int(uids[0]) if uids else owner
+
+
+def _pid_namespaces(pid: str) -> int:
+    return len(_status_field(pid, "NSpid"))
+
+
+def _link(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
+
+
+def _links_of(pid: int) -> list[str]:
+    links = [_link(f"/proc/{pid}/cwd"), _link(f"/proc/{pid}/root")]
+    try:
+        links += [_link(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd")]
+    except OSError:
+        pass
+    return [link for link in links if link]
+
+
+def _namespace_links(pid: int) -> set[str]:
+    try:
+        names = os.listdir(f"/proc/{pid}/ns")
+    except OSError:
+        return set()
+    return {link for name in names if (link := _link(f"/proc/{pid}/ns/{name}"))}

@@ -18,7 +18,8 @@ MONITOR = Path("container_kit", "ck-monitor")
 def compile_monitor(output: Path) -> None:
     """Run `compile_monitor` of _native/build.py, which is a file, not a module of the package."""
     spec = importlib.util.spec_from_file_location("ck_native_build", ROOT / "_native" / "build.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     build: Any = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(build)
     output.parent.mkdir(parents=True, exist_ok=True)

@@ -162,6 +162,7 @@ enum ck_op {
 #define CK_SET_OWN_MEMORY 0x80u  // the plan has FORK_INIT: clone without CLONE_VM
 #define CK_SET_PROBE 0x100u      // run the plan to its end, report, exit; nothing is written to disk
 #define CK_SET_DIRTY_WORK 0x200u // overlay work directories may hold a "volatile" mark: clear before each run
+#define CK_SET_REMOVE_ONLY 0x400u // run nothing: remove container_dir and runtime_dir, say EXITED, exit
 
 #define CK_RESTART_NO 0u
 #define CK_RESTART_ALWAYS 1u

@@ -35,6 +35,7 @@ struct ck_run {
     struct ck_slot slot[CK_MAX_SLOTS];
 };
 
+#define CK_MNT_DETACH 2 // umount2(2); the kernel's headers for programs leave it out
 #define CK_STACK_SIZE ((size_t)64 << 10)
 
 // The ops: ck_do_ATTACH and so on, one for each line of CK_OPS. 0 or -errno.
@@ -53,15 +54,26 @@ static inline int ck_status(long result) {
 
 // ops_gather.c
 int ck_slot_fd(const struct ck_run *run, uint64_t slot);
+int ck_slot_fill(struct ck_run *run, uint64_t slot, int *fd); // takes the descriptor over; *fd may be -errno
+int ck_fsconfig(int context, unsigned command, const char *key, const void *value, int aux);
+int ck_set_options(int context, struct ck_strings options);
+int ck_finish_filesystem(struct ck_run *run, uint64_t slot, int context, uint64_t attributes);
+int ck_make_private(void);
 int ck_clone_mount(int fd, bool recursive);
 int ck_move_mount(int mount, int target);
 int ck_set_attributes(int mount, uint64_t attributes, bool recursive);
 
-// ops_process.c: leader of a session already, or setsid(2).
-int ck_start_session(void);
+// ops_attach.c: the process's root directory, and opening beneath it
+int ck_root(struct ck_run *run);
+void ck_forget_root(struct ck_run *run);
+int ck_open_inside(struct ck_run *run, const char *path, int flags, uint64_t resolve);
+
+// ops_process.c
+int ck_start_session(void); // 0 when leader of one already
+uint64_t ck_namespace_flags(uint64_t ours);
 
 // reaper.c: what FORK_INIT leaves behind.
-__attribute__((noreturn)) void ck_reap(int main_child, int proc);
-int ck_open_own_proc(struct ck_run *run);
+__attribute__((noreturn)) void ck_reap(int main_child, bool subreaper, int proc);
+int ck_open_own_proc(struct ck_run *run); // -1 when there is none to rely on
 
 #endif

@@ -27,7 +27,18 @@
 #define CK_SLOW_CLIENT_MS 10000u
 #define CK_HEALTH_OUTPUT 4096u
 
+#define CK_MAX_REQUEST (64u << 20)
+#define CK_TYPE_DIRECTORY 4 // DT_DIR
+
 struct ck_monitor;
+
+struct ck_entry { // struct linux_dirent64, which no header of the kernel declares
+    uint64_t inode;
+    int64_t offset;
+    uint16_t size;
+    uint8_t type;
+    char name[];
+};
 
 struct ck_settings {
     uint32_t flags, owner_pid, namespaces;
@@ -45,6 +56,12 @@ struct ck_settings {
     uint32_t health_retries;
     uint64_t health_start_period_ms, health_start_interval_ms;
 };
+
+#define CK_SIGKILL 9 // <signal.h> would bring the C library's signal sets along
+#define CK_SIGUSR1 10
+#define CK_SIGTERM 15
+#define CK_SIGCHLD 17
+#define CK_NOT_EXECED 0x40u // PF_FORKNOEXEC in /proc/<pid>/stat
 
 enum ck_phase {
     CK_PHASE_WAITING,   // for GO; nothing was touched yet
@@ -65,9 +82,9 @@ struct ck_usage {
     uint64_t user_us, system_us, max_rss_kib;
 };
 
-struct ck_run { // the present run of init, or the last one
+struct ck_init { // the present run of init, or the last one
     struct ck_launch launch;
-    bool prepared;       // launch memory is mapped
+    bool prepared, reaped;
     int pidfd, report;   // -1 when closed
     int stat;            // /proc/<pid>/stat
     int32_t pid;         // 0 when there is no process to reap
@@ -90,7 +107,8 @@ struct ck_stdio {
     int out[2];   // read ends of stdout and stderr
     int master;   // the pty instead of all three
     uint32_t held_stream, held_size; // chunk not yet taken by every attached client
-    uint64_t retry_at, trim_at;
+    uint64_t quiet_until; // a terminal nobody has open is asked again then
+    uint64_t trim_at;
 };
 
 struct ck_client {
@@ -107,25 +125,27 @@ enum ck_session_state {
     CK_SESSION_FREE,
     CK_SESSION_LAUNCHING,
     CK_SESSION_RUNNING,
-    CK_SESSION_FAILED, // told; waiting for its processes
-    CK_SESSION_ENDING, // process reaped, killed tree going away
+    CK_SESSION_FAILED, // the client was told; its processes are still to be reaped
 };
 
 struct ck_session { // one exec'd process
     enum ck_session_state state;
-    int client; // index or -1
+    int client;     // index or -1
     uint32_t flags; // CK_EXEC_*
-    bool killed, reaped, first_reaped, lost_client;
-    uint32_t number; // of its cgroup
+    bool killed;    // with all it started
+    int32_t first;  // the cloned process
+    int32_t pid;    // the one that went on; may be the first
+    bool first_reaped, reaped;
+    uint32_t number; // names its cgroup
     int cgroup, report;
-    int32_t first, pid; // the cloned process and the one that went on
-    void *map;
+    void *map; // the request its plan is in
     size_t map_size;
     struct ck_launch launch;
+    bool prepared; // launch memory is mapped
     struct ck_failure failure;
     int32_t status;
     struct ck_usage usage;
-    uint64_t retry_at, give_up_at;
+    uint64_t retry_at, retry_ms, give_up_at; // removing the cgroup of a killed tree
 };
 
 enum ck_health_status { CK_HEALTH_NONE, CK_HEALTH_STARTING, CK_HEALTH_HEALTHY, CK_HEALTH_UNHEALTHY };
@@ -170,7 +190,7 @@ struct ck_monitor {
     struct ck_failure failed; // step 0 and error 0: none
     bool launched;            // STARTED was sent once
     uint64_t now, wake;       // ms
-    struct ck_run run;
+    struct ck_init run;
     struct ck_log log;
     struct ck_stdio stdio;
     struct ck_health health;
@@ -199,10 +219,14 @@ void ck_close_fd(int *fd);
 struct ck_usage ck_usage_of(const struct rusage *usage);
 
 // monitor_setup.c: what happens before GO, and the container's places
+void ck_begin(struct ck_monitor *m);
+long ck_map_request(int fd, void **map); // its size or -errno
 int ck_read_request(struct ck_monitor *m);
 int ck_join_userns(struct ck_monitor *m);
 int ck_watch_owner(struct ck_monitor *m);
 int ck_make_dirs(struct ck_monitor *m);
+int ck_enter_dir(struct ck_monitor *m);
+int ck_clear_work_dirs(struct ck_monitor *m);
 int ck_make_runtime_dir(struct ck_monitor *m);
 
 // monitor_cgroup.c
@@ -223,7 +247,6 @@ void ck_run_watch(struct ck_monitor *m);
 void ck_run_tick(struct ck_monitor *m);
 void ck_run_reaped(struct ck_monitor *m, int status, const struct rusage *usage);
 void ck_run_discard(struct ck_monitor *m);
-bool ck_is_still_ours(struct ck_monitor *m, int stat, int32_t pid);
 
 // monitor_stop.c
 void ck_stop(struct ck_monitor *m, uint32_t signal, uint64_t timeout_ms);
@@ -249,6 +272,7 @@ void ck_attach_give(struct ck_monitor *m);
 void ck_attach_watch(struct ck_monitor *m);
 void ck_attach_tick(struct ck_monitor *m);
 void ck_attach_end(struct ck_client *client);
+bool ck_attach_is_behind(const struct ck_monitor *m, const struct ck_client *client);
 
 // monitor_log.c
 int ck_log_open(struct ck_monitor *m);
@@ -256,22 +280,33 @@ void ck_log_write(struct ck_monitor *m, uint32_t stream, const char *data, size_
 
 // monitor_control.c
 int ck_control_bind(struct ck_monitor *m);
+bool ck_control_turn(struct ck_monitor *m, uint32_t index); // handle one message; false: there is none
 void ck_control_watch(struct ck_monitor *m);
 void ck_send(struct ck_monitor *m, int client, const struct ck_message *message, int fd);
 void ck_control_finish(struct ck_monitor *m, const struct ck_message *message);
 void ck_drop_client(struct ck_monitor *m, uint32_t index);
 long ck_receive(int socket, struct ck_message *message, int fds[4]);
 
-// monitor_exec.c
-int ck_session_open(struct ck_monitor *m, int client, uint32_t flags, int fds[4]);
-int ck_session_launch(struct ck_monitor *m, uint32_t index);
+// monitor_exec.c: what a client says about a session
+int ck_session_open(struct ck_monitor *m, uint32_t client, uint32_t flags, int fds[4]);
 void ck_session_kill(struct ck_session *session);
 int ck_session_signal(const struct ck_session *session, int signal);
+void ck_session_lost_client(struct ck_session *session);
+
+// monitor_session.c: its life
+int ck_session_launch(struct ck_monitor *m, struct ck_session *session, const int stdio[3]);
+void ck_session_free(struct ck_monitor *m, struct ck_session *session);
 void ck_sessions_watch(struct ck_monitor *m);
 void ck_sessions_tick(struct ck_monitor *m);
-bool ck_session_reaped(struct ck_monitor *m, int pid, int status, const struct rusage *usage);
+void ck_session_reaped(struct ck_monitor *m, int pid, int status, const struct rusage *usage);
 void ck_sessions_kill_all(struct ck_monitor *m);
 bool ck_sessions_over(const struct ck_monitor *m);
+
+// monitor_exec_cgroup.c
+int ck_exec_cgroup_make(struct ck_monitor *m, struct ck_session *session);
+bool ck_exec_cgroup_is_gone(struct ck_monitor *m, struct ck_session *session);
+void ck_exec_cgroup_leave(struct ck_monitor *m, struct ck_session *session);
+void ck_exec_cgroups_tick(struct ck_monitor *m);
 
 // monitor_health.c
 void ck_health_run_started(struct ck_monitor *m);
@@ -282,11 +317,13 @@ void ck_health_probed(struct ck_monitor *m, const struct ck_session *session);
 
 // monitor_record.c
 int ck_record(struct ck_monitor *m);
-uint64_t ck_start_time(struct ck_monitor *m, int stat, uint64_t *task_flags);
+uint64_t ck_start_time(int stat, uint64_t *task_flags);
+int ck_open_stat(int32_t pid); // /proc/<pid>/stat
 int ck_replace_file(int dir, const char *name, const char *temporary, const char *data, size_t size);
 
 // monitor_remove.c
-int ck_remove_tree(struct ck_monitor *m, int parent, const char *name, bool directories_only);
+bool ck_is_dot(const char *name);
+int ck_remove_tree(struct ck_monitor *m, int parent, const char *name);
 int ck_empty_tree(struct ck_monitor *m, int parent, const char *name);
 
 // monitor_finish.c

@@ -5,10 +5,17 @@
 // becomes a P at once: a prompt is visible, and nothing is lost if the monitor dies.
 #include "monitor_format.h"
 
+static const char *find_newline(const char *data, size_t size) {
+    for (size_t i = 0; i < size; i++)
+        if (data[i] == '\n')
+            return data + i;
+    return NULL;
+}
+
 // How many bytes the next record takes, without the newline; *ended tells whether there is one.
 static size_t next_piece(const char *data, size_t size, bool *ended) {
     size_t limit = size < CK_LOG_PIECE ? size : CK_LOG_PIECE;
-    const char *newline = __builtin_memchr(data, '\n', limit);
+    const char *newline = find_newline(data, limit);
     if (newline) {
         *ended = true;
         return (size_t)(newline - data);

@@ -16,33 +16,33 @@ bool ck_strings_equal(const char *one, const char *other) {
     return *one == *other;
 }
 
-void ck_text_bytes(struct ck_text *text, const char *bytes, size_t size) {
-    for (size_t i = 0; i < size && text->size < text->capacity; i++)
-        text->data[text->size++] = bytes[i];
+void ck_put_bytes(struct ck_writer *to, const char *bytes, size_t size) {
+    for (size_t i = 0; i < size && to->size < to->capacity; i++)
+        to->data[to->size++] = bytes[i];
 }
 
-void ck_text_string(struct ck_text *text, const char *string) {
-    ck_text_bytes(text, string, ck_string_size(string));
+void ck_put_string(struct ck_writer *to, const char *string) {
+    ck_put_bytes(to, string, ck_string_size(string));
 }
 
-void ck_text_number(struct ck_text *text, uint64_t number) {
+void ck_put_number(struct ck_writer *to, uint64_t number) {
     char digits[20];
     size_t at = sizeof(digits);
     do {
         digits[--at] = (char)('0' + number % 10);
         number /= 10;
     } while (number);
-    ck_text_bytes(text, digits + at, sizeof(digits) - at);
+    ck_put_bytes(to, digits + at, sizeof(digits) - at);
 }
 
-void ck_text_signed(struct ck_text *text, int64_t number) {
+void ck_put_signed(struct ck_writer *to, int64_t number) {
     if (number < 0)
-        ck_text_string(text, "-");
-    ck_text_number(text, number < 0 ? 0 - (uint64_t)number : (uint64_t)number);
+        ck_put_string(to, "-");
+    ck_put_number(to, number < 0 ? 0 - (uint64_t)number : (uint64_t)number);
 }
 
-void ck_text_end(struct ck_text *text) {
-    text->data[text->size < text->capacity ? text->size : text->capacity - 1] = 0;
+void ck_put_end(struct ck_writer *to) {
+    to->data[to->size < to->capacity ? to->size : to->capacity - 1] = 0;
 }
 
 static void put_digits(char *out, unsigned width, uint64_t number) {

@@ -8,17 +8,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// ---- text: appends never run over; what does not fit is cut off ------------------
-struct ck_text {
+// ---- a writer: appends never run over; what does not fit is cut off ------------------
+struct ck_writer {
     char *data;
     size_t size, capacity;
 };
 
-void ck_text_bytes(struct ck_text *text, const char *bytes, size_t size);
-void ck_text_string(struct ck_text *text, const char *string);
-void ck_text_number(struct ck_text *text, uint64_t number);
-void ck_text_signed(struct ck_text *text, int64_t number);
-void ck_text_end(struct ck_text *text); // a NUL behind the text, within the capacity
+void ck_put_bytes(struct ck_writer *to, const char *bytes, size_t size);
+void ck_put_string(struct ck_writer *to, const char *string);
+void ck_put_number(struct ck_writer *to, uint64_t number);
+void ck_put_signed(struct ck_writer *to, int64_t number);
+void ck_put_end(struct ck_writer *to); // a NUL behind the text, within the capacity
 size_t ck_string_size(const char *string);
 bool ck_strings_equal(const char *one, const char *other);
 

@@ -91,7 +91,7 @@ static int make_missing(int root, struct draft *draft, uint32_t mode, uint64_t r
         for (from = to; draft->text[from] == '/';)
             from++;
         if (draft->text[from] == 0)
-            return ck_steal_fd(&held);
+            return held < 0 ? -ENOENT : ck_steal_fd(&held);
         for (to = from; draft->text[to] != 0 && draft->text[to] != '/';)
             to++;
         char cut = draft->text[to];

@@ -7,8 +7,16 @@
 #define CK_RESOLVE_H
 
 #include <linux/openat2.h>
+#include <linux/stat.h>
 #include <stdbool.h>
 #include <stdint.h>
+
+#ifndef S_IFMT // beside a libc's headers the kernel's leave these out
+#define S_IFMT 0170000
+#define S_IFCHR 0020000
+#define S_IFDIR 0040000
+#define S_IFREG 0100000
+#endif
 
 #define CK_PATH_MAX 4096
 

@@ -1,0 +1,136 @@
+"""Containers as a library: images, containers, volumes and networks without a daemon or root.
+
+    >>> import container_kit as ck
+    >>> ck.run(ck.Image.host(), ["echo", "hello"], text=True).stdout
+    'hello\\n'
+
+Names are loaded when they are first used, so importing this package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from container_kit import errors as errors, wait as wait
+    from container_kit._runtime.logs import LogLine as LogLine
+    from container_kit._runtime.probes import Capability as Capability
+    from container_kit._spec.events import Event as Event
+    from container_kit._spec.healthcheck import Healthcheck as Healthcheck, RestartPolicy as RestartPolicy
+    from container_kit._spec.image_config import ImageConfig as ImageConfig
+    from container_kit._spec.log_config import LogConfig as LogConfig
+    from container_kit._spec.mounts import Mount as Mount
+    from container_kit._spec.options import ContainerOptions as ContainerOptions, ProcessOptions as ProcessOptions
+    from container_kit._spec.resources import Ulimit as Ulimit
+    from container_kit._spec.security import SeccompMode as SeccompMode, Security as Security
+    from container_kit.completed import Completed as Completed
+    from container_kit.container import Container as Container
+    from container_kit.engine import (
+        Engine as Engine,
+        default_engine as default_engine,
+        set_default_engine as set_default_engine,
+    )
+    from container_kit.errors import ContainerKitError as ContainerKitError
+    from container_kit.image import Image as Image
+    from container_kit.inspection import Inspection as Inspection
+    from container_kit.process import (
+        DEVNULL as DEVNULL,
+        PIPE as PIPE,
+        STDOUT as STDOUT,
+        Exited as Exited,
+        Process as Process,
+        Stderr as Stderr,
+        Stdout as Stdout,
+    )
+    from container_kit.shortcuts import run as run, shell as shell, start as start
+
+__version__ = "0.1.0"
+
+# public name → the module that has it
+_HOMES = {
+    "Capability": "_runtime.probes",
+    "Completed": "completed",
+    "Container": "container",
+    "ContainerKitError": "errors",
+    "ContainerOptions": "_spec.options",
+    "DEVNULL": "process",
+    "Engine": "engine",
+    "Event": "_spec.events",
+    "Exited": "process",
+    "Healthcheck": "_spec.healthcheck",
+    "Image": "image",
+    "ImageConfig": "_spec.image_config",
+    "Inspection": "inspection",
+    "LogConfig": "_spec.log_config",
+    "LogLine": "_runtime.logs",
+    "Mount": "_spec.mounts",
+    "PIPE": "process",
+    "Process": "process",
+    "ProcessOptions": "_spec.options",
+    "RestartPolicy": "_spec.healthcheck",
+    "STDOUT": "process",
+    "SeccompMode": "_spec.security",
+    "Security": "_spec.security",
+    "Stderr": "process",
+    "Stdout": "process",
+    "Ulimit": "_spec.resources",
+    "default_engine": "engine",
+    "run": "shortcuts",
+    "set_default_engine": "engine",
+    "shell": "shortcuts",
+    "start": "shortcuts",
+}
+_MODULES = ("errors", "wait")
+
+__all__ = [
+    "DEVNULL",
+    "PIPE",
+    "STDOUT",
+    "Capability",
+    "Completed",
+    "Container",
+    "ContainerKitError",
+    "ContainerOptions",
+    "Engine",
+    "Event",
+    "Exited",
+    "Healthcheck",
+    "Image",
+    "ImageConfig",
+    "Inspection",
+    "LogConfig",
+    "LogLine",
+    "Mount",
+    "Process",
+    "ProcessOptions",
+    "RestartPolicy",
+    "SeccompMode",
+    "Security",
+    "Stderr",
+    "Stdout",
+    "Ulimit",
+    "default_engine",
+    "errors",
+    "run",
+    "set_default_engine",
+    "shell",
+    "start",
+    "wait",
+]
+
+
+def __getattr__(name: str) -> object:
+    import importlib
+
+    if name in _HOMES:
+        value: object = getattr(importlib.import_module(f"container_kit.{_HOMES[name]}"), name)
+    elif name in _MODULES:
+        value = importlib.import_module(f"container_kit.{name}")
+    else:
+        raise AttributeError(f"module 'container_kit' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

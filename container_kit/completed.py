@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
+from container_kit._runtime.capture import Capture
 from container_kit._runtime.state_file import Usage
 from container_kit.errors import ExecTimeoutError, ExitError, OutOfMemoryError
 
@@ -48,6 +49,33 @@ class Completed(subprocess.CompletedProcess[Output], Generic[Output]):
         self.truncated = truncated
         self.usage = usage if usage is not None else Usage()
         self.timeout = timeout
+
+    @classmethod
+    def collect(
+        cls,
+        command: Sequence[str],
+        code: int,
+        capture: Capture,
+        *,
+        text: bool,
+        check: bool,
+        timeout: float | None,
+        timed_out: bool,
+        oom_killed: bool,
+        usage: Usage,
+    ) -> Completed[bytes] | Completed[str]:
+        """Make the result of a captured command; with `check` a failed one is raised."""
+        out, err = bytes(capture.stdout), bytes(capture.stderr)
+        known = {"timed_out": timed_out, "oom_killed": oom_killed, "truncated": capture.truncated}
+        result: Completed[bytes] | Completed[str]
+        if text:
+            out_text, err_text = out.decode("utf-8", "replace"), err.decode("utf-8", "replace")
+            result = Completed[str](command, code, out_text, err_text, usage=usage, timeout=timeout, **known)
+        else:
+            result = Completed[bytes](command, code, out, err, usage=usage, timeout=timeout, **known)
+        if check:
+            result.check_returncode()
+        return result
 
     def check_returncode(self) -> None:
         """Raise unless the command succeeded.

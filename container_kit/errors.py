@@ -46,7 +46,7 @@ _TAIL_CHARS = 2000
 
 
 @dataclass_transform(kw_only_default=True, eq_default=False)
-class _Fields(Exception):
+class _Fields(Exception):  # noqa: N818  # never raised itself
     """What makes annotations fields: type checkers see the matching `__init__` (PEP 681)."""
 
     __fields: ClassVar[tuple[str, ...]] = ()

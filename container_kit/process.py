@@ -14,13 +14,13 @@ import struct
 import subprocess
 import termios
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import IO, Protocol, TypeAlias
 
 import attrs
 
-from container_kit._runtime.execs import ExecResult
+from container_kit._runtime.session import Ending
 from container_kit._runtime.state_file import Usage
 from container_kit.errors import WaitTimeoutError
 
@@ -55,11 +55,11 @@ class Exited:
 Event: TypeAlias = Stdout | Stderr | Exited
 
 
-class Session(Protocol):
+class Conversation(Protocol):
     """What stands behind a process: an exec session, or an attachment to a container's own process."""
 
     def fileno(self) -> int: ...
-    def poll(self, deadline: float | None = 0.0) -> ExecResult | None: ...
+    def poll(self, deadline: float | None = 0.0) -> Ending | None: ...
     def signal(self, number: int) -> None: ...
     def kill_tree(self) -> None: ...
     def close(self) -> None: ...
@@ -80,19 +80,36 @@ class Process:
     def __init__(
         self,
         args: Sequence[str],
-        session: Session,
+        session: Conversation,
         *,
         stdin: int = -1,
         stdout: int = -1,
         stderr: int = -1,
         terminal: int = -1,
+        end_stdin: Callable[[], None] | None = None,
     ) -> None:
         self.args = tuple(args)
         self._session = session
         self._terminal = terminal
+        self._end_stdin = end_stdin
         self.stdin: IO[bytes] | None = _open(stdin, "wb")
         self.stdout: IO[bytes] | None = _open(stdout, "rb")
         self.stderr: IO[bytes] | None = _open(stderr, "rb")
+
+    @classmethod
+    def on_terminal(
+        cls, args: Sequence[str], session: Conversation, master: int, *, output: int = -1
+    ) -> Process:
+        """Return a process whose streams are a terminal.
+
+        Args:
+            args: the command.
+            session: what stands behind it.
+            master: the terminal's master, owned from now on.
+            output: where its output comes from if not from the master itself, owned from now on.
+        """
+        reader = output if output >= 0 else os.dup(master)
+        return cls(args, session, stdin=os.dup(master), stdout=reader, terminal=master)
 
     @property
     def returncode(self) -> int | None:
@@ -132,6 +149,13 @@ class Process:
     def kill(self) -> None:
         """Kill the process and everything it has started, also what made itself a session of its own."""
         self._session.kill_tree()
+
+    def close_stdin(self) -> None:
+        """Let the process see the end of its stdin."""
+        if self.stdin is not None:
+            self.stdin.close()
+        if self._end_stdin is not None:
+            self._end_stdin()
 
     def resize(self, rows: int, columns: int) -> None:
         """Set the size of the process's terminal; without a tty nothing happens."""

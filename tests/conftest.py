@@ -148,11 +148,10 @@ def engine(tmp_path: Path, ledger: LedgerWatch | None) -> Iterator[Engine]:
     from container_kit.container import Container
     from container_kit.engine import Engine
 
-    root, runtime = tmp_path / "s", tmp_path / "r"
+    engine = Engine(root=tmp_path / "s", runtime=str(tmp_path / "r"))
     if ledger is not None:
-        ledger.watch(root / "containers")
-        ledger.watch(runtime)
-    engine = Engine(root=root, runtime=runtime)
+        ledger.watch(Path(engine.site.home.containers))
+        ledger.watch(Path(engine.site.home.runtime))
 
     yield engine
 

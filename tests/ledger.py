@@ -45,7 +45,7 @@ class Ledger:
 
     def _compare(self, kind: str, after: Entries) -> Iterator[str]:
         before = self.entries[kind]
-        new = {key: text for key, text in after.items() if key not in before}
+        new: Entries = {key: text for key, text in after.items() if key not in before}
         if kind == "descriptor":
             new = _without_kept(before, new)
         yield from (f"{kind} left behind: {text}" for text in new.values())

@@ -41,7 +41,12 @@ def find_id_map() -> IdMap:
                 uids=(IdRange(0, uid, 1), IdRange(1, uids[0], uids[1])),
                 gids=(IdRange(0, gid, 1), IdRange(1, gids[0], gids[1])),
             )
-    return IdMap(uids=(IdRange(0, uid, 1),), gids=(IdRange(0, gid, 1),))
+    return IdMap(uids=single_range(uid), gids=single_range(gid))
+
+
+def single_range(number: int) -> tuple[IdRange, ...]:
+    """Return the map in which root is the one id there is."""
+    return (IdRange(0, number, 1),)
 
 
 def open_user_namespace(id_map: IdMap) -> int:

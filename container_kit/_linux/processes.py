@@ -32,7 +32,7 @@ class ProcessId:
 
 def read_process_id(pid: int) -> ProcessId | None:
     """Return the identity of a live process, or None when there is none (or only a zombie)."""
-    stat = _read_stat(pid)
+    stat = read_stat(pid)
     if stat is None or stat[0] in (b"Z", b"X"):
         return None
     return ProcessId(pid, int(stat[19]))
@@ -108,17 +108,9 @@ def boot_id() -> str:
         return file.read().strip().replace("-", "")
 
 
-def children_of(pid: int) -> list[int]:
-    """Return the pids whose parent is `pid` (proc_pid_task(5): children)."""
-    try:
-        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
-            return [int(word) for word in file.read().split()]
-    except OSError:
-        return []
-
-
-def _read_stat(pid: int) -> list[bytes] | None:
-    # The fields after the command name, which may itself hold spaces and brackets; [0] is the state.
+def read_stat(pid: int) -> list[bytes] | None:
+    """Return the fields of proc_pid_stat(5) after the command name, the state first; None when there is no process."""
+    # The name may itself hold spaces and brackets: what counts is the last bracket.
     try:
         fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY)
     except OSError:

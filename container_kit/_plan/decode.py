@@ -9,7 +9,6 @@ import enum
 import inspect
 import typing
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any, Final
 
 import attrs
@@ -40,16 +39,15 @@ def decode_steps(data: bytes, count: int) -> tuple[ops.Step, ...]:
 def _decode_step(reader: Reader) -> ops.Step:
     start = reader.position
     code, size = reader.take_number(), reader.take_number()
-    step_class = STEP_CLASSES.get(code)
-    if step_class is None:
+    if code not in STEP_CLASSES:
         raise ValueError(f"no such op: {code}")
-    fields = {name: convert(reader.take(kind)) for name, kind, convert in _fields_of(step_class)}
+    step_class = STEP_CLASSES[code]
+    fields = {name: convert(reader.take(kind)) for name, kind, convert in _FIELDS[code]}
     if reader.position != start + size:
         raise ValueError(f"{step_class.__name__} says {size} bytes and has {reader.position - start}")
     return step_class(**fields)
 
 
-@lru_cache(maxsize=None)
 def _fields_of(step_class: type[ops.Step]) -> tuple[tuple[str, str, Callable[[Any], Any]], ...]:
     types = typing.get_type_hints(step_class)
     return tuple(
@@ -65,3 +63,6 @@ def _converter(declared: object) -> Callable[[Any], Any]:
 
 def _unchanged(value: Any) -> Any:
     return value
+
+
+_FIELDS: Final = {code: _fields_of(step_class) for code, step_class in STEP_CLASSES.items()}

@@ -379,38 +379,13 @@ class Exec(Step):
 
 
 GatherStep: TypeAlias = (
-    NewFilesystem
-    | NewOverlay
-    | OpenTree
-    | OpenSubtree
-    | SetMountAttr
-    | SlotDir
-    | SlotFile
-    | SlotNode
-    | SlotSymlink
-    | WriteProc
-    | LoopbackUp
-    | JoinNamespaces
-    | ParentDeathSignal
-    | StartSession
-)
+    NewFilesystem | NewOverlay | OpenTree | OpenSubtree | SetMountAttr
+    | SlotDir | SlotFile | SlotNode | SlotSymlink | WriteProc
+    | LoopbackUp | JoinNamespaces | ParentDeathSignal | StartSession
+)  # fmt: skip
 AttachStep: TypeAlias = Attach | MakeDir | Mask | ReadOnly | ReadOnlyRoot
 ConfineStep: TypeAlias = (
-    Hostname
-    | Rlimit
-    | BoundingSet
-    | Groups
-    | Gid
-    | Uid
-    | Capabilities
-    | NoNewPrivs
-    | Seccomp
-    | Terminal
-    | Chdir
-    | Umask
-    | ParentDeathSignal
-    | StartSession
-    | ForkInit
-    | Ready
-)
+    Hostname | Rlimit | BoundingSet | Groups | Gid | Uid | Capabilities | NoNewPrivs | Seccomp
+    | Terminal | Chdir | Umask | ParentDeathSignal | StartSession | ForkInit | Ready
+)  # fmt: skip
 AnyStep: TypeAlias = GatherStep | Pivot | AttachStep | ConfineStep | Exec

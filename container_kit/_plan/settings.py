@@ -28,6 +28,7 @@ class MonitorFlag(enum.IntFlag):
     OWN_MEMORY = 0x80
     PROBE = 0x100
     DIRTY_WORK = 0x200
+    REMOVE_ONLY = 0x400
 
 
 class Restart(enum.IntEnum):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, Final, TypeAlias
 
 import attrs
@@ -25,6 +25,8 @@ STRINGS: Final = "S"
 
 _U32 = struct.Struct("=I")
 _U64 = struct.Struct("=Q")
+_SHORT = 128
+_PADDING = (bytes(4), bytes(3), bytes(2), bytes(1))
 
 # Kernel text is bytes; what is not UTF-8 travels through Python as surrogates (PEP 383).
 _ERRORS = "surrogateescape"
@@ -35,20 +37,29 @@ Packer: TypeAlias = Callable[[Any], bytes]
 def pack_bytes(data: bytes) -> bytes:
     """Pack a length, the bytes, and one to four zeros up to a multiple of 4."""
     size = len(data)
-    return b"".join((_U32.pack(size), data, bytes(4 - size % 4)))
+    return _U32.pack(size) + data + _PADDING[size % 4]
 
 
 def pack_text(text: str) -> bytes:
     """Pack text; C reads it as a string, so it may hold no NUL."""
-    data = text.encode("utf-8", _ERRORS)
-    if 0 in data:
+    return _pack_often(text) if len(text) <= _SHORT else _pack_text(text)
+
+
+def _pack_text(text: str) -> bytes:
+    data = text.encode() if text.isascii() else text.encode("utf-8", _ERRORS)
+    if b"\0" in data:
         raise ValueError(f"NUL in {text!r}")
-    return pack_bytes(data)
+    size = len(data)
+    return _U32.pack(size) + data + _PADDING[size % 4]
+
+
+# Names and paths of one launch are mostly those of the last one.
+_pack_often = lru_cache(maxsize=2048)(_pack_text)
 
 
 def pack_strings(items: Sequence[str]) -> bytes:
     """Pack a count and that many texts."""
-    return b"".join((_U32.pack(len(items)), *map(pack_text, items)))
+    return _U32.pack(len(items)) + b"".join([pack_text(item) for item in items])
 
 
 _PACKERS: Final[dict[str, Packer]] = {
@@ -61,7 +72,7 @@ _PACKERS: Final[dict[str, Packer]] = {
 }
 
 
-@lru_cache(maxsize=None)
+@cache
 def _packers_of(record: type[attrs.AttrsInstance]) -> tuple[tuple[str, Packer], ...]:
     return tuple((field.name, _PACKERS[field.metadata["wire"]]) for field in attrs.fields(record))
 

@@ -11,92 +11,37 @@ import errno
 import os
 import time
 from collections.abc import Sequence
-from types import TracebackType
-
-import attrs
 
 from container_kit._linux.memfd import sealed_memfd
-from container_kit._plan.encode import encode_request
-from container_kit._plan.launch import ExecPlan, compile_exec_plan
+from container_kit._plan.encode import encode_exec_request
+from container_kit._plan.launch import compile_exec_plan
+from container_kit._plan.plans import ExecPlan
 from container_kit._runtime import accounts
 from container_kit._runtime.capture import Capture, Pipes
 from container_kit._runtime.control import Connection, MonitorGoneError
 from container_kit._runtime.failures import launch_failure
 from container_kit._runtime.launch import Specification
-from container_kit._runtime.messages import ExecFlag, ExitFlag, Message, MessageType
+from container_kit._runtime.messages import ExecFlag, Message, MessageType
+from container_kit._runtime.session import Ending, Session
 from container_kit._runtime.site import Site
-from container_kit._runtime.state_file import Usage, exit_code_of
 from container_kit._spec.container_config import ProcessConfig
 from container_kit.errors import HostError, InvalidTransitionError
 
 _TREE_GONE_SECONDS = 10.0
 
 
-@attrs.frozen(kw_only=True)
-class ExecResult:
-    """What a process came to."""
-
-    code: int
-    oom_killed: bool = False
-    usage: Usage = Usage()
-
-
-class ExecSession:
-    """A process running inside a container, seen from the caller. Closing it ends the process unless detached."""
+class ExecSession(Session):
+    """A process running inside a container. Closing the session ends the process unless it is detached."""
 
     def __init__(self, connection: Connection, pid: int, terminal: int) -> None:
+        super().__init__(connection)
         self.pid = pid
         self.terminal = terminal  # the pty's master, owned by whoever takes it; -1 without a tty
-        self.result: ExecResult | None = None
-        self._connection = connection
-
-    def fileno(self) -> int:
-        """Return a descriptor that becomes readable when the process has ended."""
-        return self._connection.fileno()
-
-    def poll(self, deadline: float | None = 0.0) -> ExecResult | None:
-        """Return the result, waiting until `deadline` (monotonic seconds, None: for ever); None while it runs."""
-        while self.result is None:
-            try:
-                received = self._connection.receive(deadline)
-            except MonitorGoneError:
-                self.result = ExecResult(code=137)  # the container is gone, and everything in it was killed
-                break
-            if received is None:
-                return None
-            message, fds = received
-            for fd in fds:
-                os.close(fd)
-            if message.type == MessageType.EXITED:
-                self.result = _result(message)
-        return self.result
-
-    def signal(self, number: int) -> None:
-        """Send a signal to the process; nothing happens when it has ended."""
-        self._send(Message(MessageType.SIGNAL, value=number))
 
     def kill_tree(self) -> None:
         """Kill the process and everything it has started, however detached, and wait for its end."""
-        self._send(Message(MessageType.KILL_TREE))
+        self.tell(Message(MessageType.KILL_TREE))
         self.poll(time.monotonic() + _TREE_GONE_SECONDS)
-
-    def close(self) -> None:
-        """End the session."""
-        self._connection.close()
-
-    def __enter__(self) -> ExecSession:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _send(self, message: Message) -> None:
-        try:
-            self._connection.send(message)
-        except MonitorGoneError:
-            pass
 
 
 def open_session(
@@ -116,7 +61,7 @@ def open_session(
         ContainerKitError: what kept the process from running.
     """
     plan = _plan(site, spec, init_pid, process)
-    request = encode_request(None, plan)
+    request = encode_exec_request(plan)
     try:
         connection = Connection.open(site.home.container_runtime_dir(spec.id))
     except MonitorGoneError as err:
@@ -137,7 +82,7 @@ def run_captured(
     data: bytes | None,
     timeout: float | None,
     limit: int,
-) -> tuple[ExecResult, Capture, bool]:
+) -> tuple[Ending, Capture, bool]:
     """Run a process to its end and collect its output.
 
     Returns:
@@ -153,7 +98,7 @@ def run_captured(
             if not finished:
                 session.kill_tree()
                 capture.drain()
-            return session.result or ExecResult(code=137), capture, not finished
+            return session.poll() or Ending.killed(), capture, not finished
     finally:
         pipes.close_all()
 
@@ -210,14 +155,6 @@ def _converse(
                 raise launch_failure(plan, message, site.home.root)
             case _:
                 raise _refused(spec, message)
-
-
-def _result(message: Message) -> ExecResult:
-    return ExecResult(
-        code=exit_code_of(message.value),
-        oom_killed=bool(message.flags & ExitFlag.OOM),
-        usage=Usage(user_seconds=message.a / 1e6, system_seconds=message.b / 1e6, max_rss_bytes=message.c * 1024),
-    )
 
 
 def _not_running(spec: Specification) -> InvalidTransitionError:

@@ -10,7 +10,7 @@ import errno
 
 from container_kit._linux.files import filesystem_of
 from container_kit._plan.describe import describe_step
-from container_kit._plan.launch import ExecPlan, LaunchPlan, ProbePlan
+from container_kit._plan.plans import ExecPlan, LaunchPlan, ProbePlan
 from container_kit._plan.ops import (
     Attach,
     Chdir,
@@ -48,6 +48,7 @@ _BLAMED = {
     Blame.CLONE: "cloning the container's first process",
     Blame.LOST: "the container's first process was killed from outside",
 }
+_OVERLAY_REFUSALS = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENODEV, errno.EPERM, errno.EREMOTE)
 _FULL = "free some space: the file system that holds the engine's directory is full"
 
 
@@ -93,7 +94,7 @@ def _special(step: Step, message: Message, root_dir: str) -> ContainerKitError |
     match step:
         case Exec():
             return _exec_failure(step, message)
-        case NewOverlay() if message.error in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENODEV, errno.EPERM, errno.EREMOTE):
+        case NewOverlay() if message.error in _OVERLAY_REFUSALS:
             return _overlay_failure(step, message, root_dir)
         case OpenTree() if message.error in (errno.ENOENT, errno.ENOTDIR, errno.EACCES):
             return InvalidMountError(field="mount source", value=str(step.source), reason=_text(message.error))

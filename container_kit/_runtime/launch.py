@@ -18,7 +18,8 @@ from collections.abc import Sequence
 import attrs
 
 from container_kit._plan.encode import encode_request
-from container_kit._plan.launch import ExecPlan, LaunchPlan, compile_exec_plan, compile_launch_plan
+from container_kit._plan.launch import compile_exec_plan, compile_launch_plan
+from container_kit._plan.plans import ExecPlan, LaunchPlan
 from container_kit._plan.process import stop_signal_of
 from container_kit._plan.settings import MonitorFlag, MonitorSettings, Restart
 from container_kit._runtime import accounts

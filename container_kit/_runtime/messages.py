@@ -113,10 +113,11 @@ def send(sock: socket.socket, message: Message, fds: Sequence[int] = ()) -> None
         sock.send(message.pack(), socket.MSG_NOSIGNAL)
 
 
-def receive(sock: socket.socket) -> tuple[Message, list[int]] | None:
+def receive(sock: socket.socket, flags: int = 0) -> tuple[Message, list[int]] | None:
     """Wait for one message; None at the end of the stream. The caller owns the descriptors."""
+    flags |= socket.MSG_CMSG_CLOEXEC
     try:
-        data, ancillary, _, _ = sock.recvmsg(MESSAGE_SIZE, socket.CMSG_LEN(4 * _MAX_FDS), socket.MSG_CMSG_CLOEXEC)
+        data, ancillary, _, _ = sock.recvmsg(MESSAGE_SIZE, socket.CMSG_LEN(4 * _MAX_FDS), flags)
     except ConnectionResetError:
         return None
     fds = array.array("i")

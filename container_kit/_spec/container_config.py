@@ -29,6 +29,8 @@ NetworkMode: TypeAlias = Literal["none", "host"]
 DEFAULT_SHM_SIZE = 64 << 20
 DEFAULT_TTY_SIZE = (24, 80)
 
+_NO_RESTART, _SECURITY, _LOG = RestartPolicy(), Security(), LogConfig()
+
 
 @attrs.frozen(kw_only=True)
 class ProcessConfig:
@@ -78,11 +80,11 @@ class ContainerConfig:
     extra_hosts: Pairs = ()
     stop_signal: int | None = None
     stop_timeout: float = 10.0
-    restart: RestartPolicy = RestartPolicy()
+    restart: RestartPolicy = _NO_RESTART
     healthcheck: Healthcheck | None = None
     network: NetworkMode = "none"
-    security: Security = Security()
-    log: LogConfig = LogConfig()
+    security: Security = _SECURITY
+    log: LogConfig = _LOG
     detach: bool = False
     remove: bool | None = None
 
@@ -143,7 +145,7 @@ def _check_lifetime(config: ContainerConfig) -> None:
         raise InvalidSpecError(field="remove", value=True, reason=reason)
 
 
-def _check_tty_size(size: tuple[int, int]) -> None:
+def _check_tty_size(size: tuple[int, ...]) -> None:
     if len(size) != 2 or not all(1 <= side <= 65535 for side in size):
         raise InvalidSpecError(field="tty_size", value=size, reason="must be (rows, columns), each 1 to 65535")
 
@@ -156,8 +158,7 @@ def _check_once(keys: tuple[str, ...], field: str) -> None:
 
 
 def _check_hosts(hosts: Pairs) -> None:
-    # Few containers have extra hosts, and the module is slow to import.
-    from ipaddress import ip_address
+    from ipaddress import ip_address  # noqa: PLC0415  # slow to import, and few containers have extra hosts
 
     for name, address in hosts:
         check_hostname(name, "extra_hosts name")

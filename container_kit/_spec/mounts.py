@@ -21,7 +21,7 @@ from container_kit._spec.paths import (
     parse_host_path,
 )
 from container_kit._spec.resources import parse_size
-from container_kit.errors import InvalidMountError
+from container_kit.errors import InvalidMountError, InvalidSpecError
 
 Propagation: TypeAlias = Literal["rprivate", "rslave"]
 
@@ -37,7 +37,12 @@ class MountKind(enum.Enum):
 
 @attrs.frozen(kw_only=True)
 class Mount:
-    """One mount; made by `Mount.bind` or `Mount.tmpfs`. `size_bytes` and `mode` belong to tmpfs, `source` to binds."""
+    """One mount; made by `Mount.bind` or `Mount.tmpfs`.
+
+    `size_bytes` and `mode` belong to tmpfs, `source` to binds. Whether `source_is_dir`
+    is a fact of the host, found by whoever launches; it decides what a missing target
+    is made as.
+    """
 
     kind: MountKind
     target: ContainerPath
@@ -49,6 +54,7 @@ class Mount:
     mode: int | None = None
     noexec: bool = False
     create_source: bool = False
+    source_is_dir: bool = True
 
     def __attrs_post_init__(self) -> None:
         _check_target(self.target)
@@ -87,7 +93,7 @@ class Mount:
         """
         return cls(
             kind=MountKind.BIND,
-            target=parse_container_path(target, "mount target"),
+            target=_parse_target(target, "mount target"),
             source=parse_host_path(source, "mount source"),
             read_only=read_only,
             recursive=recursive,
@@ -117,7 +123,7 @@ class Mount:
         """
         return cls(
             kind=MountKind.TMPFS,
-            target=parse_container_path(target, "mount target"),
+            target=_parse_target(target, "tmpfs target"),
             size_bytes=None if size is None else parse_size(size, "tmpfs size"),
             mode=mode,
             read_only=read_only,
@@ -140,6 +146,13 @@ def parse_tmpfs(target: str, options: str) -> Mount:
             reason = "tmpfs options are size=, mode= (octal), ro, rw, exec, noexec, nosuid and nodev"
             raise InvalidMountError(field=f"tmpfs {target}", value=word, reason=reason)
     return Mount.tmpfs(target, size=size, mode=mode, read_only="ro" in words, noexec="exec" not in words)
+
+
+def _parse_target(target: AnyPath, field: str) -> ContainerPath:
+    try:
+        return parse_container_path(target, field)
+    except InvalidSpecError as error:
+        raise InvalidMountError(field=error.field, value=error.value, reason=error.reason) from None
 
 
 def _check_target(target: ContainerPath) -> None:

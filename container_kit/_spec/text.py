@@ -96,7 +96,7 @@ def _check_encodable(text: str, field: str) -> None:
     try:
         text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError as error:
-        raise InvalidSpecError(field=field, value=text, reason="cannot be encoded as UTF-8") from error
+        raise InvalidSpecError(field=field, reason="cannot be encoded as UTF-8") from error
 
 
 def _quoting_hint(value: object) -> str | None:

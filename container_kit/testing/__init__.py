@@ -1,0 +1,1 @@
+"""Helpers for tests: of this library and of programs that use it."""

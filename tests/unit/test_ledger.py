@@ -97,8 +97,10 @@ def orphaned_monitor(tmp_path: Path) -> Iterator[int]:
         "signal.pause()\n"
     )
     launcher = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {program!r}])"
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", launcher], stdout=subprocess.PIPE, check=True)
-    pid = int(done.stdout)
+    # The monitor inherits the pipe: read its line, not to the end.
+    with subprocess.Popen([sys.executable, "-W", "ignore", "-c", launcher], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        pid = int(process.stdout.readline())
     pidfd = os.pidfd_open(pid)
 
     yield pid

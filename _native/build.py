@@ -1,0 +1,141 @@
+"""Compiles the two native things: the extension that Python calls and the monitor program.
+
+`ffibuilder` is for setuptools' `cffi_modules`; `compile_monitor` for the build command.
+Run as a program it builds both in place, for work on a checkout. Not a build system: see setup.py.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from cffi import FFI  # type: ignore[import-untyped]  # it ships no types
+
+NATIVE = Path(os.path.relpath(Path(__file__).resolve().parent))
+WARNINGS = ("-std=gnu11", "-Wall", "-Wextra", "-Werror")
+
+# The extension checks plans and starts processes; it never runs a plan.
+EXTENSION_SOURCES = ("shim.c", "spawn.c", "decode.c")
+EXECUTOR_SOURCES = (
+    "decode.c",
+    "resolve.c",
+    "execute.c",
+    "ops_attach.c",
+    "ops_confine.c",
+    "ops_gather.c",
+    "ops_overlay.c",
+    "ops_process.c",
+    "ops_terminal.c",
+    "reaper.c",
+)
+
+MONITOR_FLAGS = (
+    "-Os",
+    "-D_GNU_SOURCE",
+    "-ffreestanding",
+    "-fno-stack-protector",
+    "-fno-asynchronous-unwind-tables",
+    "-fno-unwind-tables",
+    "-ffunction-sections",
+    "-fdata-sections",
+    "-fno-pie",
+    "-U_FORTIFY_SOURCE",
+)
+LINK_FLAGS = (
+    "-static",
+    "-no-pie",
+    "-nostdlib",
+    "-s",
+    "-Wl,--build-id=none",
+    "-Wl,--gc-sections",
+    "-Wl,-z,noexecstack",
+    "-Wl,-z,norelro",
+    "-Wl,-z,noseparate-code",
+)
+
+PREAMBLE = """
+#include <linux/fcntl.h>
+#include <linux/openat2.h>
+#ifndef F_SEAL_EXEC
+#define F_SEAL_EXEC 0x20
+#endif
+#include "decode.h"
+#include "shim.h"
+#include "spawn.h"
+static const char CK_SETTINGS_FORMAT_TEXT[] = CK_SETTINGS_FORMAT;
+static const unsigned CK_SIZE_OF_REQUEST = sizeof(struct ck_request);
+static const unsigned CK_SIZE_OF_SECTION = sizeof(struct ck_section);
+static const unsigned CK_SIZE_OF_MESSAGE = sizeof(struct ck_message);
+"""
+
+
+def make_builder(native: Path = NATIVE) -> FFI:
+    """Return the cffi builder of container_kit._shim; setuptools wants its paths relative."""
+    builder = FFI()
+    builder.cdef((native / "ckit.cdef").read_text(encoding="utf-8"))
+    builder.set_source(
+        "container_kit._shim",
+        PREAMBLE,
+        sources=[str(native / name) for name in EXTENSION_SOURCES],
+        include_dirs=[str(native)],
+        depends=[str(path) for path in sorted(native.glob("*.h"))],
+        extra_compile_args=["-std=gnu11", "-fno-stack-protector"],
+        py_limited_api=True,
+    )
+    return builder
+
+
+ffibuilder = make_builder()
+
+
+def find_compiler() -> list[str]:
+    """Return the C compiler as a command: $CC, else the first there is of cc, gcc and clang."""
+    chosen = os.environ.get("CC")
+    if chosen:
+        return shlex.split(chosen)
+    for name in ("cc", "gcc", "clang"):
+        path = shutil.which(name)
+        if path:
+            return [path]
+    raise FileNotFoundError("no C compiler: set CC, or install gcc or clang")
+
+
+def monitor_sources() -> list[Path]:
+    """Return the sources of the monitor: the executor, its own files, and what a libc would have given."""
+    own = sorted([*NATIVE.glob("monitor*.c"), *NATIVE.glob("start*.c")])
+    return [*(NATIVE / name for name in (*EXECUTOR_SOURCES, "freestanding.c")), *own]
+
+
+def compile_monitor(output_path: str | Path, cc: str | None = None, extra_flags: Sequence[str] = ()) -> None:
+    """Compile the monitor: one static, stripped program without a libc.
+
+    Args:
+        output_path: where the program goes.
+        cc: the compiler command; found when missing.
+        extra_flags: come last on the command line.
+
+    Raises:
+        subprocess.CalledProcessError: the compiler said no.
+    """
+    compiler = shlex.split(cc) if cc else find_compiler()
+    flags = [*WARNINGS, *MONITOR_FLAGS, f"-I{NATIVE}", *LINK_FLAGS]
+    sources = [str(path) for path in monitor_sources()]
+    subprocess.run([*compiler, *flags, "-o", str(output_path), *sources, *extra_flags], check=True)
+
+
+def build_in_place() -> None:
+    """Build both beside the package's modules."""
+    package = NATIVE.resolve().parent / "container_kit"
+    with tempfile.TemporaryDirectory() as place:
+        built = make_builder(NATIVE.resolve()).compile(tmpdir=place)
+        shutil.copy(built, package)
+    compile_monitor(package / "ck-monitor")
+
+
+if __name__ == "__main__":
+    build_in_place()

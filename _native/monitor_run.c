@@ -1,0 +1,214 @@
+// monitor_run.c: one run of init after the other: prepared, cloned, watched, reaped, restarted.
+#include <sys/wait.h>
+
+#include "monitor.h"
+
+#define CK_SESSION_PATIENCE_MS 5000u
+
+// All that can be done before GO: pipes and the memory init will need.
+int ck_run_prepare(struct ck_monitor *m) {
+    struct ck_launch *launch = &m->run.launch;
+    int report[2];
+    int error = ck_stdio_prepare(m);
+    if (!error)
+        error = ck_sys_socketpair(report);
+    if (error)
+        return error;
+    m->run.report = report[0];
+    launch->report = report[1];
+    for (int i = 0; i < 3; i++)
+        launch->stdio[i] = m->stdio.child[i];
+    launch->target = -1;
+    launch->namespaces = m->set.namespaces;
+    launch->own_memory = m->set.flags & CK_SET_OWN_MEMORY;
+    error = ck_launch_prepare(launch);
+    m->run.prepared = !error;
+    return error;
+}
+
+int ck_run_clone(struct ck_monitor *m) {
+    struct ck_init *run = &m->run;
+    uint64_t task_flags;
+    run->launch.cgroup = m->cgroup;
+    long pid = ck_launch_clone(&run->launch, &run->pidfd);
+    ck_close_fd(&run->launch.report);
+    ck_stdio_close_child(m);
+    if (pid < 0)
+        return (int)pid;
+    run->pid = run->recorded = (int32_t)pid;
+    run->stat = ck_open_stat(run->pid);
+    run->start_time = ck_start_time(run->stat, &task_flags);
+    run->started_ns = ck_clock_ns();
+    run->finished_ns = 0;
+    run->reaped = false;
+    run->began = m->now;
+    m->exit_flags = 0;
+    m->phase = CK_PHASE_LAUNCHING;
+    return 0;
+}
+
+static int open_runtime(struct ck_monitor *m) {
+    int error = ck_make_runtime_dir(m);
+    if (!error)
+        error = ck_record(m);
+    return error ? error : ck_control_bind(m);
+}
+
+// GO, for the first run: a container in five lines.
+void ck_run_go(struct ck_monitor *m) {
+    bool probe = m->set.flags & CK_SET_PROBE;
+    uint32_t detail = 0;
+    int error;
+    if ((error = probe ? ck_enter_dir(m) : ck_make_dirs(m)) || (error = ck_clear_work_dirs(m)))
+        return ck_fail(m, CK_STEP_DIRS, error, 0);
+    if (!probe && (error = ck_cgroup_make(m, &detail)))
+        return ck_fail(m, CK_STEP_CGROUP, error, detail);
+    if (m->set.flags & CK_SET_LOG && (error = ck_log_open(m)))
+        return ck_fail(m, CK_STEP_STDIO, error, 0);
+    if ((error = ck_run_clone(m)))
+        return ck_fail(m, CK_STEP_CLONE, error, 0);
+    if (!probe && (error = open_runtime(m)))
+        return ck_fail(m, CK_STEP_RUNTIME, error, 0);
+    ck_launch_ready(&m->run.launch);
+}
+
+static void run_again(struct ck_monitor *m) {
+    int error;
+    m->restart_at = CK_NEVER;
+    m->restarts++;
+    if ((error = ck_clear_work_dirs(m)))
+        return ck_fail(m, CK_STEP_DIRS, error, 0);
+    if ((error = ck_run_prepare(m)))
+        return ck_fail(m, CK_STEP_STDIO, error, 0);
+    if ((error = ck_run_clone(m)))
+        return ck_fail(m, CK_STEP_CLONE, error, 0);
+    ck_record(m);
+    ck_launch_ready(&m->run.launch);
+}
+
+static void started(struct ck_monitor *m) {
+    m->phase = CK_PHASE_RUNNING;
+    if (!m->launched && !(m->set.flags & CK_SET_PROBE)) {
+        struct ck_message message = {.type = CK_MSG_STARTED, .value = m->run.pid};
+        ck_send(m, 0, &message, -1);
+    }
+    m->launched = true;
+    ck_health_run_started(m);
+    ck_stop_after_start(m);
+}
+
+// A stub that stays behind (own_memory) never execs, so only its death can tell.
+static bool died_on_its_way(const struct ck_init *run) {
+    uint64_t task_flags = 0;
+    if (run->reaped)
+        return WIFSIGNALED(run->status);
+    if (!run->launch.own_memory)
+        ck_start_time(run->stat, &task_flags);
+    return task_flags & CK_NOT_EXECED;
+}
+
+// The report ended: by the exec, by a step that failed, or because init was killed on its way.
+static void launch_is_over(struct ck_monitor *m) {
+    struct ck_outcome outcome = *m->run.launch.outcome;
+    ck_close_fd(&m->run.report);
+    if (outcome.state == CK_OUTCOME_FAILED)
+        return ck_fail(m, outcome.step, outcome.error, outcome.detail);
+    if (outcome.state == CK_OUTCOME_PENDING && died_on_its_way(&m->run))
+        return ck_fail(m, CK_STEP_LOST, ECHILD, 0);
+    ck_launch_release(&m->run.launch);
+    m->run.prepared = false;
+    ck_close_fd(&m->run.stat);
+    started(m);
+}
+
+static void report_ready(struct ck_monitor *m, uint32_t index) {
+    struct ck_message message;
+    int fds[4];
+    (void)index;
+    for (;;) {
+        long size = m->run.report < 0 ? -EAGAIN : ck_receive(m->run.report, &message, fds);
+        if (size == -EAGAIN)
+            return;
+        if (size <= 0)
+            return launch_is_over(m);
+        if (fds[0] >= 0)
+            ck_stdio_take_master(m, fds[0]);
+        for (int i = 1; i < 4; i++)
+            ck_close_fd(&fds[i]);
+    }
+}
+
+void ck_run_watch(struct ck_monitor *m) {
+    ck_watch(m, m->run.report, POLLIN, report_ready, 0);
+    ck_wake_at(m, m->force_at);
+    ck_wake_at(m, m->restart_at);
+    if (m->phase == CK_PHASE_DRAINING)
+        ck_wake_at(m, m->drain_until);
+}
+
+static void note_end(struct ck_init *run, int status, const struct rusage *usage) {
+    run->pid = 0;
+    run->reaped = true;
+    run->status = status;
+    run->usage = ck_usage_of(usage);
+    run->finished_ns = ck_clock_ns();
+    ck_close_fd(&run->pidfd);
+}
+
+void ck_run_reaped(struct ck_monitor *m, int status, const struct rusage *usage) {
+    note_end(&m->run, status, usage);
+    report_ready(m, 0);
+    if (m->run.report >= 0) // somebody else still holds the other end
+        launch_is_over(m);
+    m->force_at = CK_NEVER;
+    if (ck_cgroup_count_oom(m))
+        m->exit_flags |= CK_EXIT_OOM;
+    if (m->phase == CK_PHASE_OVER)
+        return;
+    m->phase = CK_PHASE_DRAINING;
+    m->drain_until = ck_later(m, CK_SESSION_PATIENCE_MS);
+    if (!(m->set.namespaces & CK_NS_PID) || m->set.restart != CK_RESTART_NO)
+        ck_cgroup_kill(m->cgroup);
+    ck_health_run_ended(m);
+    ck_sessions_kill_all(m);
+}
+
+static void run_is_over(struct ck_monitor *m) {
+    uint64_t lasted = m->now - m->run.began;
+    ck_stdio_close(m);
+    m->phase = CK_PHASE_OVER;
+    if (!ck_restart_is_wanted(m->set.restart, m->set.restart_max, m->restarts, m->run.status, m->stopping))
+        return;
+    m->backoff_ms = ck_restart_backoff(m->backoff_ms, lasted);
+    m->restart_at = ck_later(m, m->backoff_ms);
+    m->phase = CK_PHASE_BACKOFF;
+    ck_record(m);
+}
+
+void ck_run_tick(struct ck_monitor *m) {
+    bool sessions_over = ck_sessions_over(m) || m->now >= m->drain_until;
+    if (m->phase == CK_PHASE_DRAINING && sessions_over && ck_stdio_drained(m))
+        run_is_over(m);
+    if (m->phase == CK_PHASE_BACKOFF && m->now >= m->restart_at)
+        run_again(m);
+}
+
+// Leave nothing of a launch that did not come to its end.
+void ck_run_discard(struct ck_monitor *m) {
+    struct rusage usage;
+    int status;
+    if (m->run.pid) {
+        ck_cgroup_kill(m->cgroup);
+        ck_sys_kill(m->run.pid, CK_SIGKILL);
+        while (ck_sys_wait4(m->run.pid, &status, 0, &usage) == -EINTR)
+            ;
+        note_end(&m->run, status, &usage);
+    }
+    ck_close_fd(&m->run.report);
+    ck_close_fd(&m->run.launch.report);
+    ck_close_fd(&m->run.stat);
+    if (m->run.prepared)
+        ck_launch_release(&m->run.launch);
+    m->run.prepared = false;
+    ck_stdio_close(m);
+}

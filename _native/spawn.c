@@ -1,0 +1,215 @@
+// spawn.c: see spawn.h. The children share the caller's memory (CLONE_VM) and not its thread-local
+// storage: raw system calls only, a stack of their own, every signal blocked from before the clone.
+#include "spawn.h"
+
+#include <linux/close_range.h>
+#include <linux/errno.h>
+#include <linux/fcntl.h>
+#include <linux/mman.h>
+#include <linux/sched.h>
+#include <linux/wait.h>
+#include <stdbool.h>
+
+#include "cleanup.h"
+
+#define STACK_SIZE ((size_t)64 << 10)
+#define SIGNAL_KILL 9
+#define SIGNAL_CHILD 17
+#define SET_MASK 2
+
+static uint64_t block_signals(void) {
+    uint64_t all = ~(uint64_t)0, before = 0;
+    CK_SYS4(__NR_rt_sigprocmask, SET_MASK, &all, &before, sizeof(all));
+    return before;
+}
+
+static void restore_signals(uint64_t before) {
+    CK_SYS4(__NR_rt_sigprocmask, SET_MASK, &before, NULL, sizeof(before));
+}
+
+static long map_stack(void) {
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK;
+    return CK_SYS6(__NR_mmap, NULL, STACK_SIZE, PROT_READ | PROT_WRITE, flags, -1, 0);
+}
+
+static void unmap_stack(void *stack) {
+    CK_SYS2(__NR_munmap, stack, STACK_SIZE);
+}
+
+static void wait_for(int pid) {
+    while (CK_SYS4(__NR_wait4, pid, NULL, __WALL, NULL) == -EINTR)
+        continue;
+}
+
+// Close everything but these descriptors (-1: none), in an unshared table.
+static void close_others(const int *keep, int count) {
+    for (unsigned from = 0;;) {
+        unsigned next = ~0u;
+        for (int i = 0; i < count; i++) {
+            if (keep[i] >= 0 && (unsigned)keep[i] >= from && (unsigned)keep[i] < next)
+                next = (unsigned)keep[i];
+        }
+        if (next > from)
+            CK_SYS3(__NR_close_range, from, next == ~0u ? next : next - 1, 0);
+        if (next == ~0u)
+            return;
+        from = next + 1;
+    }
+}
+
+// ---- the monitor ------------------------------------------------------------------------------
+
+#define FIRST_FREE (CK_FD_REQUEST + (int)CK_FD_COUNT)
+
+enum { PROGRAM = CK_FD_COUNT, NOTHING, DESCRIPTORS }; // behind the monitor's own
+
+struct spawn {
+    int fds[DESCRIPTORS]; // as given; the program; /dev/null
+    int error;            // set by the child: its memory is ours
+};
+
+// Above the places that are to be filled, so that no order of arrival can hurt.
+static int move_up(struct spawn *spawn) {
+    close_others(spawn->fds, DESCRIPTORS); // first: RLIMIT_NOFILE may leave no room otherwise
+    for (int i = 0; i < DESCRIPTORS; i++) {
+        if (spawn->fds[i] < 0)
+            continue;
+        spawn->fds[i] = (int)CK_SYS3(__NR_fcntl, spawn->fds[i], F_DUPFD_CLOEXEC, FIRST_FREE);
+        if (spawn->fds[i] < 0)
+            return spawn->fds[i];
+    }
+    return 0;
+}
+
+static int arrange(struct spawn *spawn) {
+    long err = move_up(spawn);
+    for (int fd = 0; err >= 0 && fd < CK_FD_REQUEST; fd++)
+        err = CK_SYS3(__NR_dup3, spawn->fds[NOTHING], fd, 0);
+    for (int i = 0; err >= 0 && i < (int)CK_FD_COUNT; i++) {
+        if (spawn->fds[i] >= 0)
+            err = CK_SYS3(__NR_dup3, spawn->fds[i], CK_FD_REQUEST + i, 0);
+        else
+            CK_SYS1(__NR_close, CK_FD_REQUEST + i);
+    }
+    if (err >= 0)
+        err = CK_SYS3(__NR_close_range, FIRST_FREE, ~0u, CLOSE_RANGE_CLOEXEC);
+    return err < 0 ? (int)err : 0;
+}
+
+static void reset_signals(void) { // CLONE_CLEAR_SIGHAND leaves ignored what Python ignores (SIGPIPE)
+    struct {
+        uint64_t handler, flags, restorer, mask;
+    } by_default = {0, 0, 0, 0};
+    for (int signal = 1; signal <= 64; signal++)
+        CK_SYS4(__NR_rt_sigaction, signal, &by_default, NULL, sizeof(by_default.mask));
+}
+
+static void become_monitor(void *argument) {
+    struct spawn *spawn = argument;
+    const char *argv[] = {"ck-monitor", NULL};
+    const char *envp[] = {NULL};
+    reset_signals();
+    int err = arrange(spawn);
+    if (err == 0) {
+        CK_SYS0(__NR_setsid);
+        err = (int)CK_SYS5(__NR_execveat, spawn->fds[PROGRAM], "", argv, envp, AT_EMPTY_PATH);
+    }
+    spawn->error = err;
+    ck_exit(127);
+}
+
+static long clone_monitor(struct spawn *spawn, int *pidfd) {
+    long stack = map_stack();
+    if (stack < 0)
+        return stack;
+    struct clone_args args = {
+        .flags = CLONE_VM | CLONE_VFORK | CLONE_PIDFD | CLONE_CLEAR_SIGHAND,
+        .pidfd = (uintptr_t)pidfd,
+        .exit_signal = SIGNAL_CHILD,
+        .stack = (uint64_t)stack,
+        .stack_size = STACK_SIZE,
+    };
+    uint64_t mask = block_signals();
+    long pid = ck_clone3(&args, become_monitor, spawn); // comes back when the child has executed or ended
+    restore_signals(mask);
+    unmap_stack((void *)stack);
+    return pid;
+}
+
+long ck_spawn_monitor(int program, const int fds[CK_FD_COUNT], int *pidfd) {
+    struct spawn spawn = {.error = 0};
+    CK_CLOSE int nothing = (int)CK_SYS4(__NR_openat, CK_AT_FDCWD, "/dev/null", O_RDWR | O_CLOEXEC, 0);
+    if (nothing < 0)
+        return nothing;
+    for (unsigned i = 0; i < CK_FD_COUNT; i++)
+        spawn.fds[i] = fds[i];
+    spawn.fds[PROGRAM] = program;
+    spawn.fds[NOTHING] = nothing;
+    long pid = clone_monitor(&spawn, pidfd);
+    if (pid < 0 || spawn.error == 0)
+        return pid;
+    wait_for((int)pid);
+    ck_close(*pidfd);
+    *pidfd = -1;
+    return spawn.error;
+}
+
+// ---- the holder of a user namespace -----------------------------------------------------------------
+
+// Only waits. It must not change its credentials: that would make the memory it shares with its
+// parent undumpable, and the parent's /proc files root's.
+static void hold(void *argument) {
+    int gate = *(int *)argument;
+    char byte;
+    close_others(&gate, 1);
+    while (ck_read(gate, &byte, sizeof(byte)) == -EINTR)
+        continue;
+    ck_exit(0);
+}
+
+static long clone_holder(struct ck_userns_holder *holder, int gate) {
+    int *argument = holder->stack; // the lowest bytes: the stack comes from the other end
+    *argument = gate;
+    struct clone_args args = {
+        .flags = CLONE_VM | CLONE_NEWUSER | CLONE_PIDFD | CLONE_CLEAR_SIGHAND,
+        .pidfd = (uintptr_t)&holder->pidfd,
+        .exit_signal = 0, // nobody's SIGCHLD, nobody's wait(-1)
+        .stack = (uintptr_t)holder->stack,
+        .stack_size = STACK_SIZE,
+    };
+    uint64_t mask = block_signals();
+    long pid = ck_clone3(&args, hold, argument);
+    restore_signals(mask);
+    return pid;
+}
+
+int ck_hold_userns(struct ck_userns_holder *holder) {
+    int pipe[2];
+    long stack = map_stack();
+    int err = stack < 0 ? (int)stack : (int)CK_SYS2(__NR_pipe2, pipe, O_CLOEXEC);
+    if (err < 0) {
+        if (stack > 0)
+            unmap_stack((void *)stack);
+        return err;
+    }
+    CK_CLOSE int gate = pipe[0];
+    *holder = (struct ck_userns_holder){.pid = -1, .pidfd = -1, .release = pipe[1], .stack = (void *)stack};
+    long pid = clone_holder(holder, gate);
+    if (pid < 0) {
+        ck_close(holder->release);
+        unmap_stack(holder->stack);
+        return (int)pid;
+    }
+    holder->pid = (int)pid;
+    return 0;
+}
+
+// By signal as well: a process forked meanwhile may hold the pipe open.
+void ck_release_userns(struct ck_userns_holder *holder) {
+    CK_SYS4(__NR_pidfd_send_signal, holder->pidfd, SIGNAL_KILL, NULL, 0);
+    wait_for(holder->pid);
+    ck_close(holder->release);
+    ck_close(holder->pidfd);
+    unmap_stack(holder->stack);
+    *holder = (struct ck_userns_holder){.pid = -1, .pidfd = -1, .release = -1, .stack = NULL};
+}

@@ -1,0 +1,28 @@
+// spawn.h: processes that are started beside a running Python: the monitor, and the holder of a
+// user namespace. Any thread may call; nothing of the caller is forked or changed.
+#ifndef CK_SPAWN_H
+#define CK_SPAWN_H
+
+#include <stdint.h>
+
+#include "ckit.h"
+
+// Start the monitor program: fds[i] becomes descriptor 3 + i, -1 is left out, stdio is /dev/null.
+// It has no arguments, an empty environment, a session of its own, default dispositions and every
+// signal blocked. Returns its pid, or -errno; *pidfd is a CLOEXEC pidfd the caller owns.
+long ck_spawn_monitor(int program, const int fds[CK_FD_COUNT], int *pidfd);
+
+// A process that does nothing but keep a new user namespace open.
+struct ck_userns_holder {
+    int pid;
+    int pidfd;
+    int release; // write end of a pipe: the holder ends when the last copy of it is closed
+    void *stack;
+};
+
+// Make a user namespace without maps. The caller writes /proc/<pid>/{uid_map,gid_map,setgroups},
+// opens /proc/<pid>/ns/user, and releases the holder. 0 or -errno.
+int ck_hold_userns(struct ck_userns_holder *holder);
+void ck_release_userns(struct ck_userns_holder *holder);
+
+#endif

@@ -1,0 +1,28 @@
+// start.c: the entry point of the monitor, which has no C library to provide one.
+//
+// The kernel enters with the stack pointer at argc; the monitor takes no arguments, so only
+// the frame is made proper: no caller, and the alignment the ABI asks for.
+
+__attribute__((noreturn, used)) void ck_monitor_main(void);
+
+#if defined(__x86_64__)
+__asm__(".text\n"
+        ".globl _start\n"
+        ".type _start, @function\n"
+        "_start:\n"
+        "    xor %ebp, %ebp\n"
+        "    and $-16, %rsp\n"
+        "    call ck_monitor_main\n"
+        "    ud2\n"
+        ".size _start, . - _start\n");
+#elif defined(__aarch64__)
+__asm__(".text\n"
+        ".globl _start\n"
+        ".type _start, %function\n"
+        "_start:\n"
+        "    mov x29, xzr\n"
+        "    mov x30, xzr\n"
+        "    bl ck_monitor_main\n"
+        "    brk #1\n"
+        ".size _start, . - _start\n");
+#endif

@@ -1,0 +1,261 @@
+"""The door to the native half: typed functions over the compiled extension; its only importer.
+
+Everything that fails raises `OSError`. The calls release the interpreter lock and may be made
+from any thread; none forks or changes the caller (see `_native/spawn.c`). The extension is
+loaded by the first call, so that the package imports where it cannot work.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import functools
+import importlib
+import os
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol, cast
+
+import attrs
+
+from container_kit.errors import UnsupportedHostError
+
+MONITOR_PROGRAM = Path(__file__).resolve().parent.parent / "ck-monitor"
+MONITOR_FDS = 6
+
+_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+
+
+class _Pointer(Protocol):
+    """A C object that Python owns."""
+
+    def __getitem__(self, index: int) -> int: ...
+
+
+class _Holder(Protocol):
+    """A struct ck_userns_holder."""
+
+    pid: int
+
+
+class _Ffi(Protocol):
+    def new(self, cdecl: str, init: object = ...) -> object: ...
+    def from_buffer(self, data: bytes) -> object: ...
+    def string(self, cdata: object) -> bytes: ...
+
+
+class _Lib(Protocol):
+    RESOLVE_NO_XDEV: int
+    RESOLVE_NO_MAGICLINKS: int
+    RESOLVE_NO_SYMLINKS: int
+    RESOLVE_BENEATH: int
+    RESOLVE_IN_ROOT: int
+    F_SEAL_EXEC: int
+    CK_SETTINGS_FORMAT_TEXT: object
+
+    def ck_spawn_monitor(self, program: int, fds: object, pidfd: object) -> int: ...
+    def ck_hold_userns(self, holder: object) -> int: ...
+    def ck_release_userns(self, holder: object) -> None: ...
+    def ck_openat2(self, directory: int, path: bytes, flags: int, mode: int, resolve: int) -> int: ...
+    def ck_memfd_create_exec(self, name: bytes) -> int: ...
+    def ck_check_plan_bytes(self, steps: object, size: int, count: int) -> int: ...
+    def ck_check_request_bytes(self, request: object, size: int) -> int: ...
+    def ck_op_format(self, code: int) -> object: ...
+
+
+class _Shim(Protocol):
+    ffi: _Ffi
+    lib: _Lib
+
+
+@functools.cache
+def _load() -> _Shim:
+    try:
+        return cast("_Shim", importlib.import_module("container_kit._shim"))
+    except ImportError as err:
+        raise UnsupportedHostError(
+            feature="containers",
+            reason=f"the native part is missing or does not load: {err}",
+            hint="container_kit runs on Linux (x86-64, arm64); a checkout needs `python _native/build.py` first",
+        ) from err
+
+
+def _checked(result: int, *names: str) -> int:
+    """Return a result that is not -errno."""
+    if result < 0:
+        raise OSError(-result, os.strerror(-result), *names)
+    return result
+
+
+# ── the monitor ──────────────────────────────────────────────────────────────────────────────────
+
+
+@attrs.frozen
+class _Program:
+    """A descriptor of the monitor program, and how to know that it still is one."""
+
+    fd: int
+    identity: tuple[int, int]
+
+    def is_open(self) -> bool:
+        """Say whether nobody closed it behind our back, as daemons do with all they inherit."""
+        try:
+            return _identify(self.fd) == self.identity
+        except OSError:
+            return False
+
+
+# Per process, and valid in children too. No lock: a fork in another thread must not leave it taken.
+_programs: dict[str, _Program] = {}
+
+
+def spawn_monitor(fds: Sequence[int]) -> tuple[int, int]:
+    """Start a monitor process.
+
+    Args:
+        fds: the descriptors it gets as 3, 4, …: request, owner channel, user namespace, stdin, stdout,
+            stderr (CK_FD_* in ckit.h); -1 for one that is absent. Borrowed.
+
+    Returns:
+        Its pid, to be waited for, and a pidfd, to be closed, both by the caller.
+    """
+    if len(fds) != MONITOR_FDS:
+        raise ValueError(f"{MONITOR_FDS} descriptors wanted, {len(fds)} given")
+    shim = _load()
+    pidfd = cast("_Pointer", shim.ffi.new("int *", -1))
+    pid = _checked(shim.lib.ck_spawn_monitor(_open_program(), shim.ffi.new("int[]", list(fds)), pidfd))
+    return pid, pidfd[0]
+
+
+def _open_program() -> int:
+    program = _programs.get("monitor")
+    if program is not None and program.is_open():
+        return program.fd
+    if program is not None:
+        _programs.pop("monitor", None)
+    made = _seal_program()
+    kept = _programs.setdefault("monitor", made)
+    if kept is not made:  # another thread was faster
+        os.close(made.fd)
+    return kept.fd
+
+
+def _seal_program() -> _Program:
+    """Copy the program to memory where nobody, root in a container included, can change it (CVE-2019-5736)."""
+    lib = _load().lib
+    fd = _checked(lib.ck_memfd_create_exec(b"ck-monitor"), "ck-monitor")
+    try:
+        data = memoryview(MONITOR_PROGRAM.read_bytes())
+        while data:
+            data = data[os.write(fd, data) :]
+        os.fchmod(fd, 0o511)
+        try:
+            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS | lib.F_SEAL_EXEC)
+        except OSError as err:
+            if err.errno != errno.EINVAL:
+                raise
+            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)  # before Linux 6.3
+        return _Program(fd, _identify(fd))
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+def _identify(fd: int) -> tuple[int, int]:
+    info = os.fstat(fd)
+    return info.st_dev, info.st_ino
+
+
+# ── user namespaces ──────────────────────────────────────────────────────────────────────────────
+
+
+@contextmanager
+def hold_user_namespace() -> Generator[int]:
+    """Make a user namespace without maps and give the pid of a process that keeps it open meanwhile.
+
+    Write its maps and open `/proc/<pid>/ns/user` inside the block; the process is gone after it.
+    """
+    shim = _load()
+    holder = shim.ffi.new("struct ck_userns_holder *")
+    _checked(shim.lib.ck_hold_userns(holder))
+    try:
+        yield cast("_Holder", holder).pid
+    finally:
+        shim.lib.ck_release_userns(holder)
+
+
+# ── files ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def openat2(
+    dir_fd: int,
+    path: str,
+    flags: int,
+    *,
+    mode: int = 0,
+    in_root: bool = False,
+    beneath: bool = False,
+    no_symlinks: bool = False,
+    no_xdev: bool = False,
+) -> int:
+    """Open a file relative to a directory with limits to where its path may lead (openat2(2)).
+
+    Magic links of /proc are never followed. The descriptor is close-on-exec and the caller's.
+
+    Args:
+        dir_fd: where the path starts.
+        path: relative, or absolute with `in_root`.
+        flags: as in open(2).
+        mode: of a file that is created.
+        in_root: treat `dir_fd` as the root directory.
+        beneath: refuse paths that leave `dir_fd` (EXDEV).
+        no_symlinks: refuse symlinks (ELOOP).
+        no_xdev: refuse mount points (EXDEV).
+    """
+    lib = _load().lib
+    chosen = (
+        (True, lib.RESOLVE_NO_MAGICLINKS),
+        (in_root, lib.RESOLVE_IN_ROOT),
+        (beneath, lib.RESOLVE_BENEATH),
+        (no_symlinks, lib.RESOLVE_NO_SYMLINKS),
+        (no_xdev, lib.RESOLVE_NO_XDEV),
+    )
+    resolve = sum(bit for wanted, bit in chosen if wanted)
+    name = os.fsencode(path)
+    if b"\0" in name:
+        raise ValueError(f"NUL in {path!r}")
+    return _checked(lib.ck_openat2(dir_fd, name, flags, mode, resolve), path)
+
+
+# ── the contract ─────────────────────────────────────────────────────────────────────────────────
+
+
+def check_plan(steps: bytes, count: int) -> None:
+    """Let the executor's parser look at a plan: EBADMSG when it would refuse it."""
+    shim = _load()
+    _checked(shim.lib.ck_check_plan_bytes(shim.ffi.from_buffer(steps), len(steps), count))
+
+
+def check_request(request: bytes) -> None:
+    """Let the monitor's parser look at a whole request: EBADMSG when it would refuse it."""
+    shim = _load()
+    _checked(shim.lib.ck_check_request_bytes(shim.ffi.from_buffer(request), len(request)))
+
+
+def op_format(code: int) -> str | None:
+    """Return the fields of an op as ckit.h has them, or None when there is no such op."""
+    shim = _load()
+    text = shim.lib.ck_op_format(code)
+    return shim.ffi.string(text).decode("ascii") if text else None
+
+
+def settings_format() -> str:
+    """Return the fields of the settings record as ckit.h has them."""
+    shim = _load()
+    return shim.ffi.string(shim.lib.CK_SETTINGS_FORMAT_TEXT).decode("ascii")
+
+
+def constant(name: str) -> int:
+    """Return a constant of ckit.h by its name; those of ckit.cdef are there."""
+    return int(getattr(_load().lib, name))

@@ -1,0 +1,138 @@
+"""What callers give, brought into the form that the machinery takes: images, options, streams."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import subprocess
+from collections.abc import Sequence
+from types import TracebackType
+from typing import IO, TypedDict
+
+import attrs
+
+from container_kit._runtime import start as _start
+from container_kit._runtime.site import Site
+from container_kit._spec.mounts import Mount, MountKind
+from container_kit._spec.options import ContainerOptions, parse_options
+from container_kit._state.container_record import ContainerRecord
+from container_kit.errors import InvalidMountError, InvalidSpecError
+from container_kit.image import Image
+
+_LARGEST_ENV_FILE = 1 << 20
+
+
+def new_record(
+    site: Site, image: Image | str, command: Sequence[str] | None, options: ContainerOptions
+) -> ContainerRecord:
+    """Return the record of a container that is asked for; nothing is written yet.
+
+    Raises:
+        InvalidSpecError: an option makes no sense; ImageNotFoundError: there is no such image.
+    """
+    if isinstance(image, str):
+        image = Image.get(image)
+    config = parse_options(command, options, env_file_text=_env_files(options))
+    if config.mounts:
+        config = attrs.evolve(config, mounts=tuple(_checked(mount) for mount in config.mounts))
+    return _start.new_record(
+        site,
+        name=options.get("name"),
+        config=config,
+        image=image.config,
+        image_name=image.name,
+        root=image.root(site.home.layers),
+    )
+
+
+def as_bytes(data: bytes | str | None) -> bytes | None:
+    """Return input as bytes; text becomes UTF-8."""
+    return data.encode() if isinstance(data, str) else data
+
+
+class _Ends(TypedDict):
+    stdin: int
+    stdout: int
+    stderr: int
+
+
+class Streams:
+    """A spawned process's three streams: pipes where asked for, else what the caller gave."""
+
+    def __init__(
+        self,
+        devnull: int,
+        stdin: int | IO[bytes] | None,
+        stdout: int | IO[bytes] | None,
+        stderr: int | IO[bytes] | None,
+    ) -> None:
+        self._ours: dict[str, int] = {"stdin": -1, "stdout": -1, "stderr": -1}
+        self._pipe_ends: list[int] = []
+        self._devnull = devnull
+        first, second = self._end("stdin", stdin), self._end("stdout", stdout)
+        third = second if stderr == subprocess.STDOUT else self._end("stderr", stderr)
+        self.theirs = (first, second, third)
+
+    def take(self) -> _Ends:
+        """Hand the caller's ends over."""
+        taken = _Ends(stdin=self._ours["stdin"], stdout=self._ours["stdout"], stderr=self._ours["stderr"])
+        self._ours = dict.fromkeys(self._ours, -1)
+        return taken
+
+    def __enter__(self) -> Streams:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for fd in (*self._pipe_ends, *self._ours.values()):
+            if fd >= 0:
+                os.close(fd)
+
+    def _end(self, name: str, given: int | IO[bytes] | None) -> int:
+        if given is None or given == subprocess.DEVNULL:
+            return self._devnull
+        if given == subprocess.PIPE:
+            read, write = os.pipe()
+            ours, theirs = (write, read) if name == "stdin" else (read, write)
+            self._ours[name] = ours
+            self._pipe_ends.append(theirs)
+            return theirs
+        return given if isinstance(given, int) else given.fileno()
+
+
+def _env_files(options: ContainerOptions) -> tuple[str, ...]:
+    given = options.get("env_file")
+    if given is None:
+        return ()
+    paths = [given] if isinstance(given, str) or hasattr(given, "__fspath__") else list(given)  # type: ignore[arg-type]
+    return tuple(_read_env_file(os.fspath(path)) for path in paths)  # type: ignore[arg-type]
+
+
+def _read_env_file(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            text = file.read(_LARGEST_ENV_FILE + 1)
+    except OSError as err:
+        raise InvalidSpecError(field="env_file", value=path, reason=os.strerror(err.errno or errno.EIO)) from err
+    if len(text) > _LARGEST_ENV_FILE:
+        raise InvalidSpecError(field="env_file", value=path, reason="is larger than 1 MiB")
+    return text
+
+
+def _checked(mount: Mount) -> Mount:
+    if mount.kind is not MountKind.BIND:
+        return mount
+    assert mount.source is not None
+    if mount.create_source:
+        os.makedirs(mount.source, exist_ok=True)
+    try:
+        return attrs.evolve(mount, source_is_dir=stat.S_ISDIR(os.stat(mount.source).st_mode))
+    except OSError as err:
+        raise InvalidMountError(
+            field="mount source",
+            value=mount.source,
+            reason=os.strerror(err.errno or errno.EIO).lower(),
+            hint="create it first, or use Mount.bind(…, create_source=True)",
+        ) from err

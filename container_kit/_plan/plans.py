@@ -1,0 +1,108 @@
+"""The plans themselves: frozen lists of steps by phase, printable, and disciplined by construction."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import attrs
+
+from container_kit._plan import describe
+from container_kit._plan.ops import (
+    AnyStep,
+    AttachStep,
+    ConfineStep,
+    Exec,
+    ForkInit,
+    GatherStep,
+    Namespace,
+    Pivot,
+    Terminal,
+)
+from container_kit._plan.slots import ROOT_SLOT, check_slots
+
+
+@attrs.frozen(kw_only=True)
+class LaunchPlan:
+    """How a container's first process comes to be. `dirs` are made below the container's directory beforehand."""
+
+    namespaces: Namespace
+    gather: tuple[GatherStep, ...]
+    attach: tuple[AttachStep, ...] = ()
+    confine: tuple[ConfineStep, ...] = ()
+    exec: Exec | None = None
+    dirs: tuple[str, ...] = ()
+
+    def __attrs_post_init__(self) -> None:
+        check_slots(self.gather, self.attach)
+
+    @cached_property
+    def steps(self) -> tuple[AnyStep, ...]:
+        """All steps in order; the change of root is one of them."""
+        last = () if self.exec is None else (self.exec,)
+        return (*self.gather, Pivot(slot=ROOT_SLOT), *self.attach, *self.confine, *last)
+
+    @property
+    def own_memory(self) -> bool:
+        """Whether the first process must not share the monitor's memory: it stays behind as an init."""
+        return _has(self.confine, ForkInit)
+
+    @property
+    def terminal(self) -> bool:
+        """Whether standard input and output are a terminal."""
+        return _has(self.confine, Terminal)
+
+    def __str__(self) -> str:
+        return describe.describe_plan(self.steps)
+
+
+@attrs.frozen(kw_only=True)
+class ExecPlan:
+    """How a further process comes to be in a running container."""
+
+    gather: tuple[GatherStep, ...]
+    confine: tuple[ConfineStep, ...]
+    exec: Exec
+
+    def __attrs_post_init__(self) -> None:
+        check_slots(self.gather)
+
+    @cached_property
+    def steps(self) -> tuple[AnyStep, ...]:
+        """All steps in order."""
+        return (*self.gather, *self.confine, self.exec)
+
+    @property
+    def own_memory(self) -> bool:
+        """Whether the first process must not share the monitor's memory: it stays behind and supervises."""
+        return _has(self.confine, ForkInit)
+
+    @property
+    def terminal(self) -> bool:
+        """Whether standard input and output are a terminal."""
+        return _has(self.confine, Terminal)
+
+    def __str__(self) -> str:
+        return describe.describe_plan(self.steps)
+
+
+@attrs.frozen(kw_only=True)
+class ProbePlan:
+    """Gather steps only: they are run to see whether the host can, and leave nothing behind."""
+
+    namespaces: Namespace
+    gather: tuple[GatherStep, ...]
+
+    def __attrs_post_init__(self) -> None:
+        check_slots(self.gather)
+
+    @cached_property
+    def steps(self) -> tuple[AnyStep, ...]:
+        """All steps in order."""
+        return self.gather
+
+    def __str__(self) -> str:
+        return describe.describe_plan(self.steps)
+
+
+def _has(steps: tuple[ConfineStep, ...], kind: type[ForkInit | Terminal]) -> bool:
+    return any(isinstance(step, kind) for step in steps)

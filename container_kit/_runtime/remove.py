@@ -1,0 +1,44 @@
+"""Remove containers: end their processes, then their files, then their rows."""
+
+from __future__ import annotations
+
+from container_kit._linux import processes
+from container_kit._runtime import stop as _stop
+from container_kit._runtime.site import Site
+from container_kit._runtime.status import Look, forget, look
+from container_kit._spec.lifecycle import Action, Status, check_transition
+from container_kit._state import records
+
+_ALIVE = (Status.RUNNING, Status.PAUSED, Status.RESTARTING)
+_END_SECONDS = 5.0
+
+
+def remove(site: Site, seen: Look, *, force: bool) -> None:
+    """Remove a container; with `force` also one that runs. Idempotent.
+
+    Raises:
+        InvalidTransitionError: it runs and `force` is off.
+        HostError: something of it could not be removed; it can be tried again.
+    """
+    if not (force and seen.status in _ALIVE):
+        check_transition(Action.REMOVE, seen.status, seen.record.name)
+    supervision = site.dismiss(seen.record.id)
+    if supervision is not None:
+        supervision.let_go()
+    elif seen.status in _ALIVE and seen.state is not None:
+        _stop.stop(site, seen.record.id, seen.state, timeout=0)
+    if seen.state is not None:
+        processes.wait_gone(seen.state.monitor, _END_SECONDS)
+    site.collect_retired()
+    forget(site, seen.record)
+
+
+def prune(site: Site) -> list[str]:
+    """Remove every container that does not run; return their ids."""
+    removed: list[str] = []
+    for record in records.list_all(site.database):
+        seen = look(site, record)
+        if seen is not None and seen.status in (Status.CREATED, Status.EXITED, Status.DEAD):
+            remove(site, seen, force=False)
+            removed.append(record.id)
+    return removed

@@ -1,0 +1,222 @@
+"""Create, start and run to the end: the three ways a container comes about."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import time
+
+import attrs
+
+from container_kit._linux import processes
+from container_kit._plan.plans import LaunchPlan
+from container_kit._runtime import launch
+from container_kit._runtime.capture import Capture, Pipes
+from container_kit._runtime.cleanup import remove_runtime_files
+from container_kit._runtime.failures import launch_failure
+from container_kit._runtime.launch import Specification
+from container_kit._runtime.messages import Blame, ExitFlag, Message, MessageType
+from container_kit._runtime.site import Site
+from container_kit._runtime.status import Look, forget, look
+from container_kit._runtime.state_file import ended_by
+from container_kit._runtime.supervision import Supervision
+from container_kit._spec.container_config import ContainerConfig
+from container_kit._spec.ids import new_id_from
+from container_kit._spec.image_config import ImageConfig
+from container_kit._spec.lifecycle import Action, check_transition
+from container_kit._spec.names import name_from
+from container_kit._spec.root_filesystem import RootFilesystem
+from container_kit._state import journal, records
+from container_kit._state.container_record import ContainerRecord, ExitRecord, Phase
+from container_kit.errors import ContainerNotFoundError, InvalidTransitionError, NameInUseError
+
+_NAME_ATTEMPTS = 20
+
+
+def new_record(
+    site: Site, *, name: str | None, config: ContainerConfig, image: ImageConfig, image_name: str, root: RootFilesystem
+) -> ContainerRecord:
+    """Return the record of a new container; nothing is written yet."""
+    return ContainerRecord.new(
+        new_id_from(os.urandom(32)),
+        name if name is not None else _generated_name(),
+        config=config,
+        image=image,
+        root=root,
+        image_name=image_name,
+        owner="" if config.detach else str(site.own_process),
+        created_time=time.time(),
+    )
+
+
+def specification_of(record: ContainerRecord) -> Specification:
+    """Return what a launch of this container depends on."""
+    return Specification(id=record.id, config=record.config, image=record.image, root=record.root)
+
+
+def create(site: Site, record: ContainerRecord, *, named: bool) -> ContainerRecord:
+    """Record a new container; its plan is compiled first, so what cannot be launched is not recorded.
+
+    Raises:
+        ContainerKitError: a value is wrong, or the name is taken.
+    """
+    launch.compile_plan(site, specification_of(record))
+    with site.database.transaction():
+        record = _insert(site, record, named=named)
+        journal.append(site.database, record.id, record.name, "create", image=record.image_name)
+    return record
+
+
+def start(site: Site, seen: Look) -> None:
+    """Start a container that does not run and wait until its command runs.
+
+    Raises:
+        InvalidTransitionError: it runs already, or another process is starting it.
+        ContainerKitError: what kept it from running; it is as it was before.
+    """
+    record = seen.record
+    check_transition(Action.START, seen.status, record.name)
+    if seen.state is not None:
+        processes.wait_gone(seen.state.monitor, None)  # it has said that the run is over and is about to end
+        remove_runtime_files(site, record.id)
+        fresh = look(site, record)
+        record = fresh.record if fresh is not None else record
+    spec = specification_of(record)
+    plan = launch.compile_plan(site, spec)
+    supervision = launch.spawn(site, spec, plan)
+    try:
+        _claim(site, record, supervision)
+    except BaseException:
+        supervision.let_go()
+        raise
+    supervision.go()
+    try:
+        launch.await_started(site, plan, supervision)
+    except BaseException:
+        supervision.let_go()
+        _unclaim(site, record, supervision)
+        raise
+    journal.append(site.database, record.id, record.name, "start")
+    if spec.config.detach:
+        site.retire(supervision)
+    else:
+        site.supervise(record.id, supervision)
+
+
+def run_captured(
+    site: Site, record: ContainerRecord, *, named: bool, data: bytes | None, timeout: float | None, limit: int
+) -> tuple[ExitRecord, Capture, bool]:
+    """Run a container to its end with pipes of its own, collect its output, and remove it.
+
+    Returns:
+        How it ended, its output, and whether the timeout (seconds) ended it.
+
+    Raises:
+        ContainerKitError: what kept the command from running; nothing is left of the container.
+    """
+    deadline = None if timeout is None else time.monotonic() + timeout
+    spec = specification_of(record)
+    plan = launch.compile_plan(site, spec)
+    pipes = Pipes(site.devnull(), feed=data is not None)
+    try:
+        capture = Capture(pipes, data or b"", limit)
+        supervision = launch.spawn(site, spec, plan, pipes.theirs)
+        pipes.close_theirs()
+        finished = False
+        try:
+            record = _record_run(site, record, supervision, named=named)
+            supervision.go()
+            site.mark("state")
+            finished = capture.collect(supervision.fileno(), lambda: _is_over(supervision), deadline)
+            site.mark("run")
+        finally:
+            supervision.let_go()
+            _erase(site, record, supervision)
+            site.mark("cleanup")
+        if not finished:
+            capture.drain()
+        return _ending_of(site, plan, supervision), capture, not finished
+    finally:
+        pipes.close_all()
+
+
+def _record_run(site: Site, record: ContainerRecord, supervision: Supervision, *, named: bool) -> ContainerRecord:
+    record = attrs.evolve(record, phase=Phase.STARTED, monitor=str(supervision.identity))
+    with site.database.transaction():
+        record = _insert(site, record, named=named)
+        journal.append(site.database, record.id, record.name, "create", image=record.image_name)
+        journal.append(site.database, record.id, record.name, "start")
+    return record
+
+
+def _erase(site: Site, record: ContainerRecord, supervision: Supervision) -> None:
+    ended = supervision.exited
+    with site.database.transaction():
+        known = records.name_of(site.database, record.id) is not None
+        if known and ended is not None:
+            journal.append(site.database, record.id, record.name, "die", exit_code=str(ended_by(ended).exit_code))
+        if known and ended is not None and ended.flags & ExitFlag.CLEAN:
+            records.delete(site.database, record.id)
+            journal.append(site.database, record.id, record.name, "destroy")
+            return
+    if known:
+        forget(site, record)
+
+
+def _ending_of(site: Site, plan: LaunchPlan, supervision: Supervision) -> ExitRecord:
+    if supervision.failed is not None:
+        raise launch_failure(plan, supervision.failed, site.home.root)
+    if supervision.exited is not None:
+        return ended_by(supervision.exited)
+    if supervision.started is not None:
+        return ExitRecord(wait_status=signal.SIGKILL, reason="its monitor was killed")
+    raise launch_failure(plan, Message(MessageType.FAILED, step=Blame.LOST, error=errno.ESRCH), site.home.root)
+
+
+def _insert(site: Site, record: ContainerRecord, *, named: bool) -> ContainerRecord:
+    for _ in range(_NAME_ATTEMPTS):
+        try:
+            records.insert(site.database, record)
+        except NameInUseError:
+            if named:
+                raise
+            record = attrs.evolve(record, name=_generated_name())
+        else:
+            return record
+    record = attrs.evolve(record, name=f"{_generated_name()}_{record.id[:8]}")
+    records.insert(site.database, record)
+    return record
+
+
+def _claim(site: Site, record: ContainerRecord, supervision: Supervision) -> None:
+    # Compare and set: of two processes that start the same container, one wins.
+    with site.database.transaction():
+        fresh = records.get(site.database, record.id)
+        if fresh.phase not in (Phase.CREATED, Phase.EXITED) or fresh.monitor != record.monitor:
+            raise InvalidTransitionError(action="start", status="being started", container=record.name)
+        owner = "" if record.config.detach else str(site.own_process)
+        monitor = str(supervision.identity)
+        records.set_phase(
+            site.database, record.id, Phase.STARTED, owner=owner, monitor=monitor, stopped_by_user=False
+        )
+
+
+def _unclaim(site: Site, record: ContainerRecord, supervision: Supervision) -> None:
+    with site.database.transaction():
+        try:
+            fresh = records.get(site.database, record.id)
+        except ContainerNotFoundError:
+            return
+        if fresh.monitor == str(supervision.identity):
+            records.set_phase(site.database, record.id, record.phase, monitor=record.monitor)
+    remove_runtime_files(site, record.id)
+
+
+def _is_over(supervision: Supervision) -> bool:
+    supervision.take(None)
+    return supervision.is_over
+
+
+def _generated_name() -> str:
+    return name_from(int.from_bytes(os.urandom(4), "big"))

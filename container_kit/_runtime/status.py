@@ -1,0 +1,144 @@
+"""What is true of a container now: asked of the kernel and the monitor's file, never remembered.
+
+Where a look finds a monitor that ended without its starter noting it (the caller died, the
+monitor was killed, the host rebooted), it settles what was left: ends survivors, records
+the exit or removes what was ephemeral. Whoever looks first does it; doing it twice
+changes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+
+import attrs
+
+from container_kit._linux import cgroup, processes
+from container_kit._linux.processes import ProcessId
+from container_kit._runtime.cleanup import remove_files, remove_runtime_files
+from container_kit._runtime.site import Site
+from container_kit._runtime.state_file import MonitorState, read_state
+from container_kit._runtime.stop import kill_without_monitor
+from container_kit._spec.lifecycle import Status
+from container_kit._state import journal, records
+from container_kit._state.container_record import ContainerRecord, ExitRecord, Phase
+from container_kit.errors import ContainerNotFoundError
+
+_KILLED = 9  # wait(2) status of a process that SIGKILL ended
+
+
+@attrs.frozen(kw_only=True)
+class Look:
+    """One look at a container.
+
+    Attributes:
+        record: its row.
+        status: what it is.
+        state: the monitor's word, while there is a monitor.
+        ended: how the last run ended.
+    """
+
+    record: ContainerRecord
+    status: Status
+    state: MonitorState | None = None
+    ended: ExitRecord | None = None
+
+    @property
+    def init(self) -> ProcessId | None:
+        """The container's PID 1 as the host sees it, while it runs."""
+        running = self.status in (Status.RUNNING, Status.PAUSED)
+        return self.state.init if self.state is not None and running else None
+
+
+def is_ephemeral(record: ContainerRecord) -> bool:
+    """Say whether a container goes away with its run or with its owner."""
+    config = record.config
+    return config.remove is True or (config.remove is None and not config.detach)
+
+
+def find(site: Site, name_or_id: str) -> Look:
+    """Look a container up by name, id or the beginning of an id.
+
+    Raises:
+        ContainerNotFoundError: there is none; AmbiguousIdError: several ids begin like this.
+    """
+    seen = look(site, records.get(site.database, name_or_id))
+    if seen is None:
+        raise ContainerNotFoundError(name=name_or_id)
+    return seen
+
+
+def look(site: Site, record: ContainerRecord) -> Look | None:
+    """Return what is true of a container now; None when it turns out to be gone."""
+    match record.phase:
+        case Phase.CREATED:
+            return Look(record=record, status=Status.CREATED)
+        case Phase.EXITED:
+            return Look(record=record, status=Status.EXITED, ended=record.exit)
+        case Phase.REMOVING:
+            return Look(record=record, status=Status.DEAD, ended=record.exit)
+        case Phase.STARTED:
+            return _look_at_started(site, record)
+
+
+def forget(site: Site, record: ContainerRecord) -> None:
+    """Remove everything of a container whose processes are gone: files first, its row last. Idempotent."""
+    try:
+        records.set_phase(site.database, record.id, Phase.REMOVING)
+    except ContainerNotFoundError:
+        pass  # somebody else finished; what is left of the files goes all the same
+    remove_files(site, record.id)
+    with site.database.transaction():
+        if records.delete(site.database, record.id):
+            journal.append(site.database, record.id, record.name, "destroy")
+
+
+def note_exit(site: Site, record: ContainerRecord, ended: ExitRecord) -> None:
+    """Record how a run ended, with its event, unless another run has begun since."""
+    with site.database.transaction():
+        fresh = records.get(site.database, record.id)
+        if fresh.phase is Phase.STARTED and fresh.monitor == record.monitor:
+            records.record_exit(site.database, record.id, ended)
+            journal.append(site.database, record.id, record.name, "die", exit_code=str(ended.exit_code))
+
+
+def has_living_owner(record: ContainerRecord) -> bool:
+    """Say whether the process that owns the container is alive."""
+    return bool(record.owner) and processes.is_alive(ProcessId.parse(record.owner))
+
+
+def _look_at_started(site: Site, record: ContainerRecord) -> Look | None:
+    monitor = ProcessId.parse(record.monitor) if record.monitor else None
+    state = read_state(site.home.state_file(record.id))
+    if not processes.is_alive(monitor):
+        return _settle(site, record, state)
+    if state is None or state.monitor != monitor:
+        return Look(record=record, status=Status.CREATED)
+    if state.phase == "running" and processes.is_alive(state.init):
+        path = site.cgroup_of(record.id)
+        paused = path is not None and cgroup.is_frozen(path)
+        return Look(record=record, status=Status.PAUSED if paused else Status.RUNNING, state=state)
+    if state.phase == "restarting":
+        return Look(record=record, status=Status.RESTARTING, state=state, ended=state.ended)
+    return Look(record=record, status=Status.EXITED, state=state, ended=state.ended or record.exit)
+
+
+def _settle(site: Site, record: ContainerRecord, state: MonitorState | None) -> Look | None:
+    kill_without_monitor(site, record.id, state)
+    path = site.cgroup_of(record.id)
+    if path is not None:
+        cgroup.remove(path)
+    if record.config.remove is True or (is_ephemeral(record) and not has_living_owner(record)):
+        forget(site, record)
+        return None
+    if state is None and record.exit is None and not os.path.isdir(site.home.container_dir(record.id)):
+        records.set_phase(site.database, record.id, Phase.CREATED)  # it never came to a launch
+    else:
+        note_exit(site, record, _ending(state))
+    remove_runtime_files(site, record.id)
+    return look(site, records.get(site.database, record.id))
+
+
+def _ending(state: MonitorState | None) -> ExitRecord:
+    if state is not None and state.ended is not None and state.phase == "exited":
+        return state.ended
+    return ExitRecord(wait_status=_KILLED, reason="its monitor was killed, or the host went down")

@@ -1,0 +1,120 @@
+"""Wait for a container's end, whoever owns it."""
+
+from __future__ import annotations
+
+import select
+import time
+from collections.abc import Callable
+
+from container_kit._linux import processes
+from container_kit._linux.processes import ProcessId
+from container_kit._runtime import status
+from container_kit._runtime.control import Connection, MonitorGoneError
+from container_kit._runtime.messages import Message, MessageType
+from container_kit._runtime.site import Site
+from container_kit._runtime.state_file import exit_code_of as _code_of
+from container_kit._runtime.status import Look
+from container_kit._spec.lifecycle import Action, Status, check_transition
+from container_kit._state import records
+from container_kit.errors import ContainerNotFoundError, WaitTimeoutError
+
+_SHORTEST_PAUSE = 0.005
+_LONGEST_PAUSE = 0.1
+
+
+def wait_for_exit(site: Site, container_id: str, timeout: float | None) -> int:
+    """Wait for the end of a container's run (its restarts included) and return the exit code.
+
+    Raises:
+        WaitTimeoutError: `timeout` seconds passed.
+        ContainerNotFoundError: it was removed, and this process did not own it.
+    """
+    deadline = None if timeout is None else time.monotonic() + timeout
+    code = _ask_supervision(site, container_id, deadline)
+    if code is None:
+        code = _ask_monitor(site, container_id, deadline)
+    if code is None:
+        raise WaitTimeoutError(waiting_for=f"container {container_id[:12]} to end", timeout=timeout or 0.0)
+    return code
+
+
+def exit_code_of(site: Site, container_id: str) -> int | None:
+    """Return the exit code of the last run; None before the first end and while it runs."""
+    try:
+        seen = status.find(site, container_id)
+    except ContainerNotFoundError:
+        supervision = site.supervision_of(container_id)
+        if supervision is None or supervision.exited is None:
+            raise
+        return _code_of(supervision.exited.value)
+    return _ended(seen)
+
+
+def pauser(site: Site, container_id: str) -> Callable[[], bool]:
+    """Return a function that waits a little, and says False once the container is not running any more."""
+    pause = _SHORTEST_PAUSE
+
+    def wait_a_little() -> bool:
+        nonlocal pause
+        monitor = _monitor_of(site, container_id)
+        if monitor is None or processes.wait_gone(monitor, pause):
+            return False
+        pause = min(pause * 1.5, _LONGEST_PAUSE)
+        return True
+
+    return wait_a_little
+
+
+def _ask_supervision(site: Site, container_id: str, deadline: float | None) -> int | None:
+    supervision = site.supervision_of(container_id)
+    if supervision is None:
+        return None
+    message = supervision.await_exited(deadline)
+    if message is not None:
+        return _code_of(message.value)
+    return None
+
+
+def _ask_monitor(site: Site, container_id: str, deadline: float | None) -> int | None:
+    seen = status.find(site, container_id)
+    if seen.status is Status.CREATED and seen.record.phase is records.Phase.CREATED:
+        return _wait_for_start(site, container_id, deadline)
+    check_transition(Action.WAIT, seen.status, seen.record.name)
+    if (code := _ended(seen)) is not None:
+        return code
+    try:
+        with Connection.open(site.home.container_runtime_dir(container_id)) as connection:
+            answer = connection.ask(Message(MessageType.WAIT), deadline)
+            if answer is None:
+                return None
+            if answer.type == MessageType.EXITED:
+                return _code_of(answer.value)
+    except MonitorGoneError:
+        pass
+    if seen.state is not None:
+        processes.wait_gone(seen.state.monitor, None if deadline is None else deadline - time.monotonic())
+    return _ended(status.find(site, container_id))
+
+
+def _wait_for_start(site: Site, container_id: str, deadline: float | None) -> int | None:
+    # Waiting for one that was never started means waiting for its first run, as in Docker.
+    while deadline is None or time.monotonic() < deadline:
+        if status.find(site, container_id).status is not Status.CREATED:
+            return _ask_monitor(site, container_id, deadline)
+        select.select([], [], [], _LONGEST_PAUSE)
+    return None
+
+
+def _ended(seen: Look) -> int | None:
+    if seen.status is not Status.EXITED or seen.ended is None:
+        return None
+    return seen.ended.exit_code
+
+
+def _monitor_of(site: Site, container_id: str) -> ProcessId | None:
+    try:
+        seen = status.find(site, container_id)
+    except ContainerNotFoundError:
+        return None
+    running = seen.status in (Status.RUNNING, Status.PAUSED, Status.RESTARTING)
+    return seen.state.monitor if seen.state is not None and running else None

@@ -1,0 +1,57 @@
+"""The tables, as numbered migrations.
+
+A database records how many migrations it has seen (`user_version`); opening one applies
+the rest in a single transaction. A migration that was released is never edited.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# "CKIT": tells our files from other programs' SQLite files.
+APPLICATION_ID: Final = 0x434B4954
+
+_FIRST = (
+    # phase: intent, see records.Phase. owner, monitor: "pid starttime" or ''. exit: JSON of the last run, or NULL.
+    """
+    CREATE TABLE containers (
+        id TEXT PRIMARY KEY NOT NULL,
+        name TEXT NOT NULL UNIQUE,
+        phase TEXT NOT NULL,
+        created_at REAL NOT NULL,
+        image_name TEXT NOT NULL,
+        config TEXT NOT NULL,
+        image TEXT NOT NULL,
+        root TEXT NOT NULL,
+        owner TEXT NOT NULL,
+        monitor TEXT NOT NULL,
+        stopped_by_user INTEGER NOT NULL,
+        exit TEXT
+    ) STRICT
+    """,
+    # A copy of the labels in config, for filters.
+    """
+    CREATE TABLE labels (
+        container TEXT NOT NULL REFERENCES containers (id) ON DELETE CASCADE,
+        key TEXT NOT NULL,
+        value TEXT NOT NULL,
+        PRIMARY KEY (container, key)
+    ) STRICT, WITHOUT ROWID
+    """,
+    "CREATE INDEX labels_by_key ON labels (key, value)",
+    # AUTOINCREMENT: a cursor stays valid although old events are dropped.
+    """
+    CREATE TABLE events (
+        sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+        time REAL NOT NULL,
+        id TEXT NOT NULL,
+        name TEXT NOT NULL,
+        action TEXT NOT NULL,
+        attributes TEXT NOT NULL
+    ) STRICT
+    """,
+    "CREATE TABLE meta (key TEXT PRIMARY KEY NOT NULL, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
+)
+
+MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (_FIRST,)
+VERSION: Final = len(MIGRATIONS)

@@ -1,0 +1,148 @@
+"""The short ways in: `run` a command to its end, or `start` a container and use it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, Unpack, overload
+
+from container_kit import _options
+from container_kit._runtime import start as _start
+from container_kit._runtime.messages import ExitFlag
+from container_kit._runtime.state_file import Usage
+from container_kit._spec.options import ContainerOptions
+from container_kit.completed import Completed
+from container_kit.container import MAX_OUTPUT, Container
+from container_kit.engine import Engine, default_engine
+from container_kit.errors import InvalidSpecError
+from container_kit.image import Image
+from container_kit.wait import Condition, await_condition
+
+
+@overload
+def run(
+    image: Image | str,
+    command: Sequence[str] | None = ...,
+    *,
+    input: bytes | str | None = ...,
+    timeout: float | None = ...,
+    text: Literal[False] = ...,
+    check: bool = ...,
+    max_output: int = ...,
+    engine: Engine | None = ...,
+    **options: Unpack[ContainerOptions],
+) -> Completed[bytes]: ...
+
+
+@overload
+def run(
+    image: Image | str,
+    command: Sequence[str] | None = ...,
+    *,
+    input: bytes | str | None = ...,
+    timeout: float | None = ...,
+    text: Literal[True],
+    check: bool = ...,
+    max_output: int = ...,
+    engine: Engine | None = ...,
+    **options: Unpack[ContainerOptions],
+) -> Completed[str]: ...
+
+
+def run(
+    image: Image | str,
+    command: Sequence[str] | None = None,
+    *,
+    input: bytes | str | None = None,  # noqa: A002  # subprocess's word
+    timeout: float | None = None,
+    text: bool = False,
+    check: bool = False,
+    max_output: int = MAX_OUTPUT,
+    engine: Engine | None = None,
+    **options: Unpack[ContainerOptions],
+) -> Completed[bytes] | Completed[str]:
+    """Run a command in a new container to its end, and remove the container. `subprocess.run`, contained.
+
+    Args:
+        image: what the root file system is made of.
+        command: arguments; None leaves it to the image.
+        input: what the command reads on stdin; None: nothing.
+        timeout: seconds; then everything in the container is killed, and `timed_out` is set.
+        text: decode output as UTF-8, with replacement characters.
+        check: raise like `Completed.check_returncode`.
+        max_output: bytes kept of each stream; the rest is dropped and `truncated` is set.
+        engine: where to run; None: the default engine.
+        options: see `ContainerOptions`.
+
+    Raises:
+        InvalidSpecError: an option makes no sense; `field` names it.
+        CommandNotFoundError, CommandNotExecutableError: the command cannot be executed.
+        LaunchError: the container could not be made; `step` and `op` say where, `hint` what to try.
+    """
+    for option in ("detach", "tty", "stdin", "restart", "remove"):
+        if options.get(option):
+            raise InvalidSpecError(field=option, reason="run collects the output of one run: use start")
+    engine = engine or default_engine()
+    site = engine.site
+    site.mark("begin")
+    options["remove"] = True
+    record = _options.new_record(site, image, command, options)
+    ended, capture, timed_out = _start.run_captured(
+        site,
+        record,
+        named=options.get("name") is not None,
+        data=_options.as_bytes(input),
+        timeout=timeout,
+        limit=max_output,
+    )
+    return Completed.collect(
+        command if command is not None else record.image.command,
+        ended.exit_code or 0,
+        capture,
+        text=text,
+        check=check,
+        timed_out=timed_out,
+        timeout=timeout,
+        oom_killed=bool(ended.flags & ExitFlag.OOM),
+        usage=Usage.of(*ended.usage),
+    )
+
+
+def start(
+    image: Image | str,
+    command: Sequence[str] | None = None,
+    *,
+    wait: Condition | None = None,
+    engine: Engine | None = None,
+    **options: Unpack[ContainerOptions],
+) -> Container:
+    """Start a container and return it when its command runs and, if asked for, a condition holds.
+
+    Unless `detach=True`, the container ends with this process, however that ends, and
+    leaves nothing behind.
+
+    Args:
+        image: what the root file system is made of.
+        command: arguments; None leaves it to the image.
+        wait: a condition, e.g. `wait.port(5432).within(30)`.
+        engine: where to run; None: the default engine.
+        options: see `ContainerOptions`.
+
+    Raises:
+        ContainerKitError: as `run`; nothing is left of the container.
+        WaitFailedError: it ended while being waited for; `log_tail` has its last words.
+        WaitTimeoutError: the condition did not become true in time.
+    """
+    container = Container.create(image, command, engine=engine, **options)
+    try:
+        container.start()
+        if wait is not None:
+            await_condition(container, wait)
+    except BaseException:
+        container.remove(force=True, missing_ok=True)
+        raise
+    return container
+
+
+def shell(script: str) -> list[str]:
+    """Return the command that lets the container's /bin/sh run a script."""
+    return ["/bin/sh", "-c", script]

@@ -1,0 +1,135 @@
+#!/usr/bin/env python3
+"""run.py [--no-skips] [PYTEST ARGUMENT…]: runs the whole suite in every way this machine allows and adds it up.
+
+    root      everything, as root
+    user      integration and e2e, as a user with subordinate ids and a delegated cgroup
+    plain     the same as a user with one id only
+    guest     what is marked `guest`, in a virtual machine that has nothing but cgroup v2
+
+Not as root, only what the present user can do is run. The last line is "N passed, N failed, N skipped".
+"""
+
+from __future__ import annotations
+
+import collections
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+HOST = CHECKOUT / "tests" / "host"
+PYTEST = [sys.executable, "-B", "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider"]
+STORIES = ["tests/integration", "tests/e2e"]
+NOTHING_SELECTED = 5  # pytest's exit status
+
+
+class Run:
+    """One pytest process, its report and what it counted."""
+
+    def __init__(self, name: str, what: str, prefix: list[str], arguments: list[str]) -> None:
+        """Describe the run: `prefix` is the command that leads to pytest's place."""
+        self.name = name
+        self.what = what
+        self.prefix = prefix
+        self.arguments = arguments
+        self.counts: collections.Counter[str] = collections.Counter()
+        self.skips: collections.Counter[str] = collections.Counter()
+        self.failures: list[str] = []
+
+    def execute(self, place: Path) -> None:
+        """Run pytest and read its report."""
+        report = place / self.name / "report.xml"
+        report.parent.mkdir()
+        report.parent.chmod(0o777)  # the report is written by whoever runs the tests
+        print(f"\n── {self.name}: {self.what}", flush=True)
+        prefix = [part.replace("{report}", str(report.parent)) for part in self.prefix]
+        began = time.monotonic()
+        done = subprocess.run([*prefix, *PYTEST, f"--junit-xml={report}", *self.arguments], cwd=CHECKOUT, check=False)
+        self._read(report)
+        if done.returncode not in (0, 1, NOTHING_SELECTED) or (done.returncode and not self.counts):
+            self._fail(f"pytest ended with status {done.returncode}")
+        print(f"   {self.name} took {time.monotonic() - began:.0f} s", flush=True)
+
+    def _read(self, report: Path) -> None:
+        if not report.exists():
+            self._fail("pytest wrote no report")
+            return
+        for case in ET.parse(report).iter("testcase"):  # noqa: S314  # written by our own pytest
+            outcome, reason = _outcome(case)
+            self.counts[outcome] += 1
+            if outcome == "skipped":
+                self.skips[reason] += 1
+            elif outcome == "failed":
+                self.failures.append(f"{case.get('classname', '')}::{case.get('name')}")
+
+    def _fail(self, reason: str) -> None:
+        self.counts["failed"] += 1
+        self.failures.append(reason)
+
+
+def _outcome(case: ET.Element) -> tuple[str, str]:
+    if case.find("failure") is not None or case.find("error") is not None:
+        return "failed", ""
+    skipped = case.find("skipped")
+    if skipped is not None:
+        return "skipped", skipped.get("message", "")
+    return "passed", ""
+
+
+def plan_runs(arguments: list[str]) -> list[Run]:
+    """Return what this machine and this user allow."""
+    if os.geteuid() != 0:
+        print("not root: only the present user's run; the others need root")
+        return [Run("own", "everything the present user can do", [], arguments)]
+    ordinary = ["-m", "not guest and not soak"]
+    as_user = [sys.executable, str(HOST / "as_user.py")]
+    guest = [str(CHECKOUT / "tests" / "cgroup2-vm" / "run"), "--uml", "--writable", "{report}", "--"]
+    return [
+        Run("root", "everything, as root", [], [*ordinary, *arguments]),
+        Run("user", "a user with subordinate ids", [*as_user, "cktest"], [*ordinary, *STORIES, *arguments]),
+        Run("plain", "a user with one id", [*as_user, "ckplain"], [*ordinary, *STORIES, *arguments]),
+        Run("guest", "nothing but cgroup v2", guest, ["-m", "guest", *STORIES, *arguments]),
+    ]
+
+
+def prepare() -> None:
+    """Install what the tests need and make their users; only root can."""
+    if os.geteuid() == 0:
+        subprocess.run([HOST / "install", "tests"], check=True)
+        subprocess.run([HOST / "make-users"], check=True)
+
+
+def summarise(runs: list[Run]) -> int:
+    """Print the sums; return the exit status."""
+    total: collections.Counter[str] = collections.Counter()
+    print("\n── summary")
+    for run in runs:
+        total += run.counts
+        print(f"   {run.name:6}", ", ".join(f"{run.counts[key]} {key}" for key in ("passed", "failed", "skipped")))
+    for run in runs:
+        for reason, count in run.skips.most_common():
+            print(f"   {count} skipped ({run.name}): {reason}")
+    for run in runs:
+        for failure in run.failures:
+            print(f"   FAILED ({run.name}): {failure}")
+    print(f"{total['passed']} passed, {total['failed']} failed, {total['skipped']} skipped")
+    return 1 if total["failed"] or not total["passed"] else 0
+
+
+def main() -> int:
+    """Run everything."""
+    prepare()
+    runs = plan_runs(sys.argv[1:])
+    with tempfile.TemporaryDirectory(prefix="ckrun", dir="/var/tmp") as place:
+        Path(place).chmod(0o755)
+        for run in runs:
+            run.execute(Path(place))
+    return summarise(runs)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,295 @@
+"""Drives the real monitor program over its descriptors: no engine, no package code, root's own namespaces.
+
+Not a test. A `Bench` belongs to one test: it knows the program and the directories, launches monitors and at the
+end demands that nothing of them is left.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import attrs
+
+from tests.unit.monitor import wire
+from tests.unit.monitor.wire import Message, step, strings, text, u32, u64
+
+PATIENCE = 10.0
+NAMESPACES = wire.NS_MOUNT | wire.NS_PID | wire.NS_IPC | wire.NS_UTS
+
+
+def wait_for(condition: Callable[[], bool], what: str, timeout: float = PATIENCE) -> None:
+    """Ask again and again, giving way to others, until the condition holds; fail when it never does."""
+    end = time.monotonic() + timeout
+    pause = select.poll()
+    while not condition():
+        assert time.monotonic() < end, f"never came true: {what}"
+        pause.poll(2)
+
+
+def payload_processes() -> set[int]:
+    """Return the processes that run this folder's payload."""
+    found: set[int] = set()
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and (entry / "comm").read_text() == "ck-test-payload\n":
+                found.add(int(entry.name))
+        except OSError:
+            continue  # it ended while we looked
+    return found
+
+
+@attrs.define
+class Channel:
+    """One SOCK_SEQPACKET connection to a monitor."""
+
+    socket: socket.socket
+
+    def send(self, kind: int, *, fds: Sequence[int] = (), **fields: int) -> None:
+        """Send one message, with descriptors if there are any."""
+        self.send_bytes(Message(type=kind, **fields).encode(), fds)
+
+    def send_bytes(self, data: bytes, fds: Sequence[int] = ()) -> None:
+        """Send anything."""
+        socket.send_fds(self.socket, [data], list(fds))
+
+    def receive_fds(self, timeout: float = PATIENCE) -> tuple[Message, list[int]]:
+        """Return the next message and its descriptors; the caller closes them."""
+        self.socket.settimeout(timeout)
+        data, fds, _, _ = socket.recv_fds(self.socket, 4096, 4)
+        if not data:
+            raise EOFError
+        return Message.decode(data), list(fds)
+
+    def receive(self, timeout: float = PATIENCE) -> Message:
+        """Return the next message, which has no descriptors."""
+        message, fds = self.receive_fds(timeout)
+        assert [] == fds
+        return message
+
+    def expect(self, kind: int, timeout: float = PATIENCE) -> Message:
+        """Return the next message and demand its type."""
+        message = self.receive(timeout)
+        assert kind == message.type, message
+        return message
+
+    def ask(self, kind: int, *, fds: Sequence[int] = (), **fields: int) -> Message:
+        """Send a message and return the answer."""
+        self.send(kind, fds=fds, **fields)
+        return self.receive()
+
+    def is_closed(self) -> bool:
+        """Tell whether the other side has hung up; waits for it."""
+        self.socket.settimeout(PATIENCE)
+        try:
+            return self.socket.recv(1) == b""
+        except ConnectionResetError:
+            return True
+
+    def close(self) -> None:
+        """Hang up."""
+        self.socket.close()
+
+
+@attrs.define
+class Monitor:
+    """A running monitor and the places of its container."""
+
+    pid: int
+    owner: Channel
+    directory: Path
+    runtime: Path
+    status: int | None = None
+    channels: list[Channel] = attrs.field(factory=list[Channel])
+
+    def start(self) -> int:
+        """Say GO, return the pid of init once it runs."""
+        self.owner.send(wire.GO)
+        return self.owner.expect(wire.STARTED).value
+
+    def connect(self) -> Channel:
+        """Open a connection to the control socket."""
+        client = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        client.connect(str(self.runtime / "control.sock"))
+        channel = Channel(client)
+        self.channels.append(channel)
+        return channel
+
+    def state(self) -> dict[str, str]:
+        """Return the state file's lines."""
+        lines = (self.runtime / "state").read_text().splitlines()
+        return dict(line.split("=", 1) for line in lines)
+
+    def log(self) -> list[tuple[str, str, bytes]]:
+        """Return the live log file's records: stream, F or P, text."""
+        records: list[tuple[str, str, bytes]] = []
+        for line in (self.directory / "log").read_bytes().split(b"\n")[:-1]:
+            stamp, stream, tag, content = line.split(b" ", 3)
+            assert len(stamp) == 30
+            assert stamp.endswith(b"Z")
+            records.append((stream.decode(), tag.decode(), content))
+        return records
+
+    def output(self) -> bytes:
+        """Return what the live log file holds of stdout, joined again."""
+        return b"".join(
+            content + (b"\n" if tag == "F" else b"") for stream, tag, content in self.log() if stream == "stdout"
+        )
+
+    def wait(self, timeout: float = PATIENCE) -> int:
+        """Return the monitor's own wait status, once it ended."""
+        if self.status is None:
+            wait_for(self._reap, "the monitor ends", timeout)
+        assert self.status is not None
+        return self.status
+
+    def _reap(self) -> bool:
+        pid, status = os.waitpid(self.pid, os.WNOHANG)
+        if pid:
+            self.status = status
+        return bool(pid)
+
+    def close(self) -> None:
+        """End it, however it is."""
+        self.owner.close()
+        for channel in self.channels:
+            channel.close()
+        if self.status is None and not self._reap():
+            os.kill(self.pid, signal.SIGKILL)
+            self.wait()
+
+
+@attrs.define
+class Bench:
+    """What one test launches."""
+
+    program: Path
+    rootfs: Path
+    place: Path
+    monitors: list[Monitor] = attrs.field(factory=list[Monitor])
+    cgroup_parent: str = ""
+
+    def settings(self, number: int, flags: int, **changes: int | str | Sequence[str]) -> bytes:
+        """Return a settings record; the keywords are the names of CK_SETTINGS_FORMAT's comment."""
+        values: dict[str, int | str | Sequence[str]] = {
+            "flags": flags,
+            "owner_pid": os.getpid(),
+            "namespaces": NAMESPACES,
+            "container_dir": str(self.place / f"c{number}"),
+            "runtime_dir": str(self.place / f"r{number}"),
+            "dirs": (),
+            "dir_mode": 0o755,
+            "cgroup_parent": self.cgroup_parent,
+            "cgroup_name": f"ck-{self.place.name}-{number}" if self.cgroup_parent else "",
+            "cgroup_writes": (),
+            "stop_signal": int(signal.SIGTERM),
+            "stop_timeout_ms": 10_000,
+            "restart": wire.RESTART_NO,
+            "restart_max": 0,
+            "log_max_bytes": 1 << 20,
+            "log_max_files": 3,
+            "health_interval_ms": 0,
+            "health_timeout_ms": 0,
+            "health_retries": 0,
+            "health_start_period_ms": 0,
+            "health_start_interval_ms": 0,
+        }
+        assert set(changes) <= set(values)
+        values.update(changes)
+        wide = {"stop_timeout_ms", "log_max_bytes"} | {name for name in values if name.startswith("health_")}
+        wide.remove("health_retries")
+        return b"".join(encode_setting(value, wide=name in wide) for name, value in values.items())
+
+    def launch(
+        self,
+        *argv: str,
+        flags: int = wire.LOG,
+        plan: Sequence[bytes] | None = None,
+        health: Sequence[bytes] | None = None,
+        stdio: Sequence[int] = (),
+        data: bytes | None = None,
+        **changes: int | str | Sequence[str],
+    ) -> Monitor:
+        """Start a monitor for the payload with these words; it waits for GO."""
+        number = len(self.monitors)
+        steps = plan if plan is not None else self.plan(*argv)
+        if data is None:
+            data = wire.request(settings=self.settings(number, flags, **changes), plan=steps, health=health)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        memfd = wire.seal(data)
+        pid = spawn(self.program, {3: memfd, 4: theirs.fileno(), **{6 + n: fd for n, fd in enumerate(stdio)}})
+        os.close(memfd)
+        theirs.close()
+        monitor = Monitor(pid, Channel(ours), self.place / f"c{number}", self.place / f"r{number}")
+        self.monitors.append(monitor)
+        return monitor
+
+    def run(self, *argv: str, flags: int = wire.LOG, **changes: int | str | Sequence[str]) -> tuple[Monitor, int]:
+        """Launch the payload and wait until it runs; return its pid as well."""
+        monitor = self.launch(*argv, flags=flags, **changes)
+        return monitor, monitor.start()
+
+    def plan(self, *argv: str, root: bytes | None = None, extra: Sequence[bytes] = ()) -> list[bytes]:
+        """Return the plan of a small container: the root directory bound, proc, the payload."""
+        return [
+            step(13, u32(signal.SIGKILL)),
+            root if root is not None else step(3, u32(0), text(self.rootfs), u32(0)),
+            step(1, u32(1), text("proc"), u32(0), strings(())),
+            step(20, u32(0)),
+            step(21, u32(1), text("/proc"), u32(0)),
+            *extra,
+            step(53),
+            execute(*argv),
+        ]
+
+    def close(self) -> None:
+        """End all monitors and demand that no process of a container outlives its own."""
+        for monitor in self.monitors:
+            monitor.close()
+        wait_for(lambda: not payload_processes(), "all payloads are gone")
+
+
+def encode_setting(value: int | str | Sequence[str], *, wide: bool) -> bytes:
+    """Return one field of the settings record."""
+    if isinstance(value, int):
+        return u64(value) if wide else u32(value)
+    return text(value) if isinstance(value, str) else strings(value)
+
+
+def execute(*argv: str) -> bytes:
+    """Return an EXEC step of the payload with these words."""
+    return step(60, strings(("/nowhere/payload", "/payload")), strings(("payload", *argv)), strings(("PATH=/",)))
+
+
+def exec_plan(*argv: str, namespaces: int = NAMESPACES, extra: Sequence[bytes] = ()) -> list[bytes]:
+    """Return the plan of a further process in a container."""
+    return [step(12, u32(namespaces)), step(13, u32(signal.SIGKILL)), *extra, execute(*argv)]
+
+
+def terminal_steps() -> list[bytes]:
+    """Return steps for /dev/pts and a terminal of 24 by 80."""
+    options = wire.strings(("newinstance", "ptmxmode=0666", "mode=0620"))
+    return [
+        step(1, u32(7), text("devpts"), u32(0), options),
+        step(21, u32(7), text("/dev/pts"), u32(0)),
+        step(49, text("/dev/pts"), u32(24, 80)),
+    ]
+
+
+def spawn(program: Path, fds: dict[int, int]) -> int:
+    """Start a program with exactly these descriptors besides /dev/null on 0 to 2; return its pid."""
+    null = os.open("/dev/null", os.O_RDWR)
+    high = {number: fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 64) for number, fd in fds.items()}
+    actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in high.items()]
+    actions += [(os.POSIX_SPAWN_DUP2, null, number) for number in range(3)]
+    try:
+        return os.posix_spawn(program, ["ck-monitor"], {}, file_actions=actions, setsid=True)
+    finally:
+        for fd in (null, *high.values()):
+            os.close(fd)

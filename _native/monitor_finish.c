@@ -3,7 +3,7 @@
 
 static bool removes(const struct ck_monitor *m) {
     bool owner_let_go = m->owner_gone && m->set.flags & CK_SET_REMOVE_OWNED;
-    return m->set.flags & CK_SET_REMOVE || owner_let_go;
+    return m->set.flags & (CK_SET_REMOVE | CK_SET_REMOVE_ONLY) || owner_let_go;
 }
 
 static int remove_runtime(struct ck_monitor *m) {
@@ -24,6 +24,8 @@ static bool clean_up(struct ck_monitor *m) {
     if (all)
         error = ck_remove_tree(m, CK_AT_FDCWD, m->set.container_dir);
     int cgroup_error = ck_cgroup_remove(m);
+    if (error && !m->failed.error)
+        m->failed.error = -error;
     if (all)
         return !remove_runtime(m) && !error && !cgroup_error;
     ck_record(m);

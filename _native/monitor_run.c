@@ -54,11 +54,19 @@ static int open_runtime(struct ck_monitor *m) {
     return error ? error : ck_control_bind(m);
 }
 
+// GO for a monitor that only removes: the end does it.
+static void remove_only(struct ck_monitor *m) {
+    m->made_container_dir = m->launched = true;
+    m->phase = CK_PHASE_OVER;
+}
+
 // GO, for the first run: a container in five lines.
 void ck_run_go(struct ck_monitor *m) {
     bool probe = m->set.flags & CK_SET_PROBE;
     uint32_t detail = 0;
     int error;
+    if (m->set.flags & CK_SET_REMOVE_ONLY)
+        return remove_only(m);
     if ((error = probe ? ck_enter_dir(m) : ck_make_dirs(m)) || (error = ck_clear_work_dirs(m)))
         return ck_fail(m, CK_STEP_DIRS, error, 0);
     if (!probe && (error = ck_cgroup_make(m, &detail)))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from container_kit._images.host import host_root
+from container_kit._images.mountpoints import build_mountpoints
 from container_kit._spec.image_config import ImageConfig
 from container_kit._spec.paths import ContainerPath, HostPath, parse_host_path
 from container_kit._spec.root_filesystem import OverlayLayers, RootFilesystem
@@ -82,7 +83,8 @@ class Image:
         """Return the overlays of a container of this image. Generated parts are kept below `layers`."""
         if self._directory is None:
             return host_root(layers, self._include)
-        return RootFilesystem(overlays=(OverlayLayers(target=ContainerPath("/"), lowers=(self._directory,)),))
+        lowers = (self._directory, build_mountpoints(layers))
+        return RootFilesystem(overlays=(OverlayLayers(target=ContainerPath("/"), lowers=lowers),))
 
     def __str__(self) -> str:
         return self.name

@@ -155,9 +155,11 @@ def engine(tmp_path: Path, ledger: LedgerWatch | None) -> Iterator[Engine]:
 
     yield engine
 
-    for container in Container.list(all=True, engine=engine):
-        container.remove(force=True)
-    engine.close()
+    try:
+        for container in Container.list(all=True, engine=engine):
+            container.remove(force=True)
+    finally:
+        engine.close()
 
 
 @pytest.fixture(autouse=True)

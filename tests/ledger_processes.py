@@ -58,6 +58,8 @@ class ProcessTable:
         return {link: f"{link} of process {pid}" for pid in reversed(pids) for link in _namespace_links(pid)}
 
     def _is_ours(self, process: Process) -> bool:
+        if process.state == "Z" and process.parent == 1:
+            return False  # over; the system's init reaps it when it gets round to it
         above = self._ancestors(process)
         if any(ancestor.pid == os.getpid() for ancestor in above):
             return True

@@ -18,6 +18,7 @@ import shutil
 import stat
 from collections.abc import Iterator, Sequence
 
+from container_kit._images.mountpoints import build_mountpoints
 from container_kit._spec.paths import ContainerPath, HostPath
 from container_kit._spec.root_filesystem import OverlayLayers, RootFilesystem
 
@@ -73,7 +74,7 @@ def host_root(layers: HostPath, include: Sequence[HostPath]) -> RootFilesystem:
     for path in sorted(include):
         if not any(path == target or path.startswith(f"{target}/") for target in targets):
             targets.append(path)
-    overlays = [OverlayLayers(target=ContainerPath("/"), lowers=(skeleton,))]
+    overlays = [OverlayLayers(target=ContainerPath("/"), lowers=(skeleton, build_mountpoints(layers)))]
     overlays += [OverlayLayers(target=ContainerPath(target), lowers=(HostPath(target),)) for target in targets]
     return RootFilesystem(overlays=tuple(overlays))
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 from typing import Final
 
-from container_kit._plan.seccomp import Condition, Rule, SeccompProfile, Test, refuse
+from container_kit._plan.seccomp import Condition, Rule, SeccompProfile, Comparison, refuse
 
 _ALWAYS = """
     accept accept4 access adjtimex alarm bind brk cachestat capget capset chdir chmod chown clock_adjtime
@@ -67,7 +67,6 @@ _WITH_CAPABILITY = {
 
 _ON_MACHINE = {
     "x86_64": "arch_prctl modify_ldt",
-    "aarch64": "sync_file_range2",
 }
 
 # Kernel crypto and host sockets are large and rarely needed kernel interfaces (CVE-2026-31431).
@@ -89,11 +88,11 @@ DEFAULT_PROFILE: Final = SeccompProfile(
         Rule(names=_words(_ALWAYS)),
         # Before 4.8 a tracer could change a call after the filter had judged it.
         Rule(names=("ptrace", "process_vm_readv", "process_vm_writev"), since=(4, 8)),
-        Rule(names=("socket",), when=Condition(argument=0, test=Test.NONE_OF, values=(_AF_ALG, _AF_VSOCK))),
-        Rule(names=("personality",), when=Condition(argument=0, test=Test.ONE_OF, values=_PERSONALITIES)),
+        Rule(names=("socket",), when=Condition(argument=0, compare=Comparison.NONE_OF, values=(_AF_ALG, _AF_VSOCK))),
+        Rule(names=("personality",), when=Condition(argument=0, compare=Comparison.ONE_OF, values=_PERSONALITIES)),
         Rule(
             names=("clone",),
-            when=Condition(argument=0, test=Test.NO_BIT_OF, values=(_CLONE_NEW,)),
+            when=Condition(argument=0, compare=Comparison.NO_BIT_OF, values=(_CLONE_NEW,)),
             without_capability="CAP_SYS_ADMIN",
         ),
         # clone3 keeps its flags in memory, where a filter cannot look; ENOSYS makes libc use clone.

@@ -55,7 +55,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "Umask": "set the umask {mask}",
     "ForkInit": "stay behind as init[ ({flags})], go on in a child",
     "Ready": "wait until the monitor has recorded this process",
-    "Exec": "execute {argv}, found at {candidates}, with {env}",
+    "Exec": "execute {argv}, the first of {candidates}, environment {env}",
 }
 
 
@@ -197,5 +197,5 @@ _SHOWN: Final[Mapping[str, Callable[[Any], str]]] = {
     "hard": _limit,
     "program": lambda value: f"{len(value) // 8} instructions",
     "argv": shlex.join,
-    "env": lambda value: ", ".join(item.partition("=")[0] for item in value) or "an empty environment",
+    "env": lambda value: " ".join(item.partition("=")[0] for item in value) or "empty",
 }

@@ -59,7 +59,7 @@ def refuse(number: int) -> int:
     return t.SECCOMP_RET_ERRNO | number
 
 
-class Test(enum.Enum):
+class Comparison(enum.Enum):
     """What is asked about an argument's low 32 bits."""
 
     ONE_OF = "one of"
@@ -72,8 +72,12 @@ class Condition:
     """A test of one argument; `NO_BIT_OF` takes one value, a mask."""
 
     argument: int
-    test: Test
+    compare: Comparison
     values: tuple[int, ...]
+
+    def __attrs_post_init__(self) -> None:
+        if self.compare is Comparison.NO_BIT_OF and len(self.values) != 1:
+            raise ValueError(f"a mask is one value, not {self.values}")
 
 
 @attrs.frozen(kw_only=True)
@@ -240,18 +244,19 @@ class _Program:
         return self.branch(_IF_GREATER_EQUAL, ranges[middle][0], upper, lower)
 
     def _test(self, condition: Condition, holds: int, fails: int) -> int:
-        match condition.test:
-            case Test.NO_BIT_OF:
+        match condition.compare:
+            case Comparison.NO_BIT_OF:
                 self.branch(_IF_ANY_BIT, condition.values[0], fails, holds)
-            case Test.ONE_OF:
+            case Comparison.ONE_OF:
                 self._chain(condition.values, holds, fails)
-            case Test.NONE_OF:
+            case Comparison.NONE_OF:
                 self._chain(condition.values, fails, holds)
         return self.emit(_LOAD, _DATA_ARGS + 8 * condition.argument)
 
     def _chain(self, values: Iterable[int], equal: int, other: int) -> None:
         for value in values:
             other = self.branch(_IF_EQUAL, value, equal, other)
+        self.go_to(other)
 
     def _distance(self, place: int) -> int:
         return len(self._backward) - 1 - place

@@ -158,7 +158,7 @@ def _check_once(keys: tuple[str, ...], field: str) -> None:
 
 
 def _check_hosts(hosts: Pairs) -> None:
-    from ipaddress import ip_address  # noqa: PLC0415  # slow to import, and few containers have extra hosts
+    from ipaddress import ip_address  # slow to import, and few containers have extra hosts
 
     for name, address in hosts:
         check_hostname(name, "extra_hosts name")

@@ -126,6 +126,6 @@ def _read(options: ContainerOptions | ProcessOptions, known: frozenset[str]) -> 
 
 
 def _unknown(option: str, known: frozenset[str]) -> UnknownOptionError:
-    from difflib import get_close_matches  # noqa: PLC0415  # only needed on the way to an error
+    from difflib import get_close_matches  # only needed on the way to an error
 
     return UnknownOptionError(value=option, near=tuple(get_close_matches(option, sorted(known))))

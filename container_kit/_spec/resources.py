@@ -42,6 +42,21 @@ def _checked(size: int, given: int | str, field: str) -> int:
     return size
 
 
+def _limit_of(value: int) -> int:
+    return _check_limit(value)
+
+
+def _check_limit(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not -1 <= value <= UNLIMITED:
+        reason = "must be a number of at least 0, or -1 for no limit"
+        raise InvalidSpecError(field="ulimits", value=value, reason=reason)
+    return UNLIMITED if value == -1 else value
+
+
+def _soft_of(ulimit: Ulimit) -> int:
+    return ulimit.soft
+
+
 @attrs.frozen
 class Ulimit:
     """A resource limit: `Ulimit("nofile", 1024)` or `Ulimit("nofile", 1024, 2048)`; -1 means UNLIMITED.
@@ -49,14 +64,13 @@ class Ulimit:
     `hard` is `soft` unless given.
     """
 
-    name: str = attrs.field()
-    soft: int = attrs.field()
-    hard: int = attrs.field()
+    name: str
+    soft: int = attrs.field(converter=_limit_of)
+    hard: int = attrs.field(default=attrs.Factory(_soft_of, takes_self=True), converter=_limit_of)
 
-    def __init__(self, name: str, soft: int, hard: int | None = None) -> None:
-        lower = _limit(soft, name)
-        # A frozen class's own __init__ may only go through the one attrs made.
-        self.__attrs_init__(_name(name), lower, lower if hard is None else _limit(hard, name))  # type: ignore[attr-defined]
+    def __attrs_post_init__(self) -> None:
+        if self.name not in _RLIMITS:
+            raise InvalidSpecError(field="ulimits", value=self.name, reason=f"must be one of {', '.join(_RLIMITS)}")
         if self.soft > self.hard:
             reason = f"the soft limit {self.soft} is above the hard limit {self.hard}"
             raise InvalidSpecError(field=f"ulimits {self.name}", reason=reason)
@@ -65,16 +79,3 @@ class Ulimit:
     def resource(self) -> int:
         """Linux's number of the resource (RLIMIT_*)."""
         return _RLIMITS.index(self.name)
-
-
-def _name(name: object) -> str:
-    if name not in _RLIMITS:
-        raise InvalidSpecError(field="ulimits", value=name, reason=f"must be one of {', '.join(_RLIMITS)}")
-    return str(name)
-
-
-def _limit(value: object, name: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not -1 <= value <= UNLIMITED:
-        reason = "must be a number of at least 0, or -1 for no limit"
-        raise InvalidSpecError(field=f"ulimits {name}", value=value, reason=reason)
-    return UNLIMITED if value == -1 else value

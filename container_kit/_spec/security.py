@@ -7,16 +7,13 @@ and Podman agree on. The stricter of the two counts where they differ.
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 import attrs
 
 from container_kit._spec.paths import ContainerPath
 from container_kit._spec.text import check_strings
 from container_kit.errors import InvalidSpecError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 # linux/capability.h, in order of their numbers.
 _NAMES = (

@@ -33,7 +33,6 @@ Parameters: TypeAlias = Sequence[str | int | float | bytes | None]
 
 BUSY_TIMEOUT = 10.0
 
-_HEADER = b"SQLite format 3\0"
 _DAMAGED_HINT = "keep the file, and move it away to start anew; the containers' own files are untouched"
 
 # Connections inherited over a fork: neither used nor closed, closing would touch the parent's locks.
@@ -161,22 +160,16 @@ class Database:
             _migrate(connection)
 
     def _check_file(self) -> None:
-        """Recognise a file that was cut short, which SQLite may take for an empty database or notice late."""
+        """Recognise an emptied file, which SQLite would take for a new database.
+
+        Not by opening it: closing that descriptor would drop this process's locks on the file (fcntl(2)).
+        """
         try:
-            with open(self.path, "rb") as file:
-                header = file.read(100)
-                size = os.fstat(file.fileno()).st_size
+            size = os.stat(self.path).st_size
         except OSError as error:
             raise StateError(path=self.path, reason=f"cannot be read: {error.strerror}") from error
-        if not header:
+        if size == 0:
             raise StateError(path=self.path, reason="is empty", hint=_DAMAGED_HINT)
-        if len(header) < 100 or not header.startswith(_HEADER):
-            raise StateError(path=self.path, reason="is not a database", hint=_DAMAGED_HINT)
-        page_size = int.from_bytes(header[16:18], "big")
-        page_size = 65536 if page_size == 1 else page_size  # 65536 does not fit into its two bytes
-        expected = page_size * int.from_bytes(header[28:32], "big")
-        if size < expected:
-            raise StateError(path=self.path, reason=f"was cut from {expected} to {size} bytes", hint=_DAMAGED_HINT)
 
     def _create(self) -> None:
         """Make the file complete, then visible; whoever is second takes the first one's."""

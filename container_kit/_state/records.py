@@ -86,10 +86,10 @@ def list_all(database: Database, *, labels: Mapping[str, str | None] | None = No
     parameters: list[str] = []
     for key, value in (labels or {}).items():
         test = "" if value is None else " AND value = ?"
-        conditions.append(f"id IN (SELECT container FROM labels WHERE key = ?{test})")
+        conditions.append(f"id IN (SELECT container FROM labels WHERE key = ?{test})")  # noqa: S608  # values are bound
         parameters.extend([key] if value is None else [key, value])
     where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-    rows = database.query(f"{_SELECT}{where} ORDER BY created_at, id", parameters)  # noqa: S608  # values are bound
+    rows = database.query(f"{_SELECT}{where} ORDER BY created_at, id", parameters)
     return [_record_of(row) for row in rows]
 
 
@@ -169,7 +169,7 @@ def _holder_of(connection: Connection, name: str) -> str | None:
 
 
 def _near(database: Database, name: str) -> tuple[str, ...]:
-    from difflib import get_close_matches  # noqa: PLC0415  # only needed on the way to an error
+    from difflib import get_close_matches  # only needed on the way to an error
 
     names = [str(row[0]) for row in database.query("SELECT name FROM containers")]
     return tuple(get_close_matches(name, names))

@@ -33,6 +33,14 @@ def wait_for(condition: Callable[[], bool], what: str, timeout: float = PATIENCE
         pause.poll(2)
 
 
+def is_alive(pid: int) -> bool:
+    """Tell whether a process is there and more than a zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
 def payload_processes() -> set[int]:
     """Return the processes that run this folder's payload."""
     found: set[int] = set()
@@ -42,7 +50,7 @@ def payload_processes() -> set[int]:
                 found.add(int(entry.name))
         except OSError:
             continue  # it ended while we looked
-    return found
+    return {pid for pid in found if is_alive(pid)}
 
 
 @attrs.define
@@ -116,7 +124,11 @@ class Monitor:
     def connect(self) -> Channel:
         """Open a connection to the control socket."""
         client = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        client.connect(str(self.runtime / "control.sock"))
+        try:
+            client.connect(str(self.runtime / "control.sock"))
+        except OSError:
+            client.close()
+            raise
         channel = Channel(client)
         self.channels.append(channel)
         return channel
@@ -142,6 +154,10 @@ class Monitor:
             content + (b"\n" if tag == "F" else b"") for stream, tag, content in self.log() if stream == "stdout"
         )
 
+    def wait_ready(self, times: int = 1) -> None:
+        """Wait until the payload has said that it is ready."""
+        wait_for(lambda: self.output().count(b"ready\n") >= times, "the payload is ready")
+
     def wait(self, timeout: float = PATIENCE) -> int:
         """Return the monitor's own wait status, once it ended."""
         if self.status is None:
@@ -156,13 +172,18 @@ class Monitor:
         return bool(pid)
 
     def close(self) -> None:
-        """End it, however it is."""
-        self.owner.close()
+        """End it, however it is: by a request, or by force when it does not listen."""
         for channel in self.channels:
             channel.close()
         if self.status is None and not self._reap():
-            os.kill(self.pid, signal.SIGKILL)
-            self.wait()
+            try:
+                self.connect().send(wire.SIGNAL, value=int(signal.SIGKILL))
+                self.wait()
+            except (OSError, AssertionError):
+                os.kill(self.pid, signal.SIGKILL)
+                self.wait()
+        for channel in (self.owner, *self.channels):
+            channel.close()
 
 
 @attrs.define

@@ -80,16 +80,18 @@ def test_without_stdin_the_container_reads_nothing(bench: Bench) -> None:
 
 def test_an_attached_client_gets_everything_before_the_end(bench: Bench) -> None:
     """The client has all output, then end of file, then EXITED."""
-    monitor, _ = bench.run("trap", "15", "3")
-    channel, (out, err), _ = attach(monitor)
-    monitor.connect().send(wire.STOP)
+    monitor, _ = bench.run("cat", flags=wire.LOG | wire.STDIN)
+    channel, (out, err), (stdin,) = attach(monitor, flags=wire.ATTACH_STDIN)
+    channel.ask(wire.CLOSE_STDIN)
+    os.write(stdin, b"x" * 50_000)
+    os.close(stdin)
 
     exited = channel.expect(wire.EXITED)
-    ends = (os.read(out, 100), os.read(err, 100))
+    heard = (read_until(out, b"never"), read_until(err, b"never"))
     close_all(out, err)
 
-    assert 3 << 8 == exited.value
-    assert all(end in (b"", b"ready\n") for end in ends)
+    assert 0 == exited.value
+    assert (b"x" * 50_000 + b"<end>\n", b"") == heard
     assert channel.is_closed()
 
 

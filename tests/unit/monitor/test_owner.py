@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ import time
 import pytest
 
 from tests.unit.monitor import wire
-from tests.unit.monitor.harness import Bench, payload_processes, wait_for
+from tests.unit.monitor.harness import Bench, Channel, Monitor, is_alive, payload_processes, wait_for
 from tests.unit.monitor.wire import step, strings, text, u32
 
 pytestmark = pytest.mark.needs_root
@@ -53,7 +54,7 @@ def test_a_container_is_gone_a_second_after_its_owner(bench: Bench, flags: int) 
     begin = time.monotonic()
 
     finish(owner)
-    wait_for(lambda: not os.path.exists(f"/proc/{monitor}"), "the monitor is gone")
+    wait_for(lambda: not is_alive(monitor), "the monitor is gone")
     took = time.monotonic() - begin
 
     assert took < 1
@@ -105,15 +106,11 @@ def test_detach_is_heard_before_the_death_that_follows(bench: Bench) -> None:
     wait_for(lambda: (bench.place / "c0" / "log").exists(), "its directory stays")
     for pid in payload_processes():
         os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: not os.path.exists(f"/proc/{monitor}"), "the monitor is gone")
+    wait_for(lambda: not is_alive(monitor), "the monitor is gone")
 
 
 def adopt(bench: Bench, pid: int) -> wire.Message:
     """Speak to the monitor of a process that is gone."""
-    from tests.unit.monitor.harness import Channel, Monitor
-
-    import socket
-
     nobody = Channel(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
     monitor = Monitor(pid, nobody, bench.place / "c0", bench.place / "r0")
     channel = monitor.connect()

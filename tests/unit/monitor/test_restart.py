@@ -50,7 +50,8 @@ def test_on_failure_leaves_a_success_alone(bench: Bench) -> None:
 def test_always_goes_on_until_stopped(bench: Bench, policy: int) -> None:
     """always and unless-stopped repeat a success too; STOP during the pause ends it at once."""
     monitor, _ = bench.run("count", "/count", "0", restart=policy)
-    wait_for(lambda: (bench.rootfs / "count").stat().st_size >= 3, "it ran three times")
+    counter = bench.rootfs / "count"
+    wait_for(lambda: counter.exists() and counter.stat().st_size >= 3, "it ran three times")
     wait_for(lambda: monitor.state()["phase"] == "restarting", "it pauses")
     begin = time.monotonic()
 
@@ -65,10 +66,10 @@ def test_always_goes_on_until_stopped(bench: Bench, policy: int) -> None:
 def test_a_restart_is_a_new_run(bench: Bench) -> None:
     """The state file names the new init, and its output goes to the same log."""
     monitor, first = bench.run("trap", "10", "1", restart=wire.RESTART_ALWAYS)
-    wait_for(lambda: monitor.output() == b"ready\n", "the first run is ready")
+    monitor.wait_ready()
 
     monitor.connect().ask(wire.SIGNAL, value=int(signal.SIGUSR1))
-    wait_for(lambda: monitor.output() == b"ready\nready\n", "the second run is ready")
+    monitor.wait_ready(times=2)
     state = monitor.state()
 
     assert "running" == state["phase"]
@@ -79,7 +80,7 @@ def test_a_restart_is_a_new_run(bench: Bench) -> None:
 def test_the_policy_can_change_while_it_runs(bench: Bench) -> None:
     """RESTART_POLICY takes effect at the next end."""
     monitor, _ = bench.run("trap", "10", "1", restart=wire.RESTART_ALWAYS)
-    wait_for(lambda: monitor.output() == b"ready\n", "the first run is ready")
+    monitor.wait_ready()
     channel = monitor.connect()
 
     changed = channel.ask(wire.RESTART_POLICY, value=wire.RESTART_NO)
@@ -96,7 +97,7 @@ def test_a_restart_that_cannot_launch_gives_up(bench: Bench) -> None:
     plan = bench.plan("trap", "10", "1")
     monitor = bench.launch(plan=plan, restart=wire.RESTART_ALWAYS)
     monitor.start()
-    wait_for(lambda: monitor.output() == b"ready\n", "the first run is ready")
+    monitor.wait_ready()
     (bench.rootfs / "payload").unlink()
 
     monitor.connect().ask(wire.SIGNAL, value=int(signal.SIGUSR1))

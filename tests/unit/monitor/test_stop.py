@@ -10,20 +10,15 @@ from pathlib import Path
 import pytest
 
 from tests.unit.monitor import wire
-from tests.unit.monitor.harness import Bench, Monitor, wait_for
+from tests.unit.monitor.harness import Bench, wait_for
 
 pytestmark = pytest.mark.needs_root
-
-
-def ready(monitor: Monitor) -> None:
-    """Wait until the payload says that its handlers are in place."""
-    wait_for(lambda: b"ready\n" in monitor.output(), "the payload is ready")
 
 
 def test_stop_sends_the_configured_signal(bench: Bench) -> None:
     """A container that handles its stop signal leaves with its own code; every client is told."""
     monitor, _ = bench.run("trap", str(int(signal.SIGUSR1)), "7", stop_signal=int(signal.SIGUSR1))
-    ready(monitor)
+    monitor.wait_ready()
     waiting, stopping = monitor.connect(), monitor.connect()
     waiting.send(wire.WAIT)
 
@@ -36,7 +31,7 @@ def test_stop_sends_the_configured_signal(bench: Bench) -> None:
 def test_stop_can_name_another_signal(bench: Bench) -> None:
     """The message's signal goes before the configured one."""
     monitor, _ = bench.run("trap", str(int(signal.SIGINT)), "9")
-    ready(monitor)
+    monitor.wait_ready()
 
     monitor.connect().send(wire.STOP, value=int(signal.SIGINT), a=wire.DEFAULT_TIMEOUT)
 
@@ -46,7 +41,7 @@ def test_stop_can_name_another_signal(bench: Bench) -> None:
 def test_stop_forces_when_the_time_is_up(bench: Bench) -> None:
     """A container that ignores its stop signal is killed after the timeout, and that is said."""
     monitor, _ = bench.run("sleep")
-    ready(monitor)
+    monitor.wait_ready()
     begin = time.monotonic()
 
     monitor.connect().send(wire.STOP, a=200)
@@ -86,7 +81,7 @@ def test_kill_ends_at_once(bench: Bench) -> None:
 def test_another_signal_is_just_delivered(bench: Bench) -> None:
     """A signal that is not the stop signal reaches init and means nothing to the monitor."""
     monitor, _ = bench.run("trap", str(int(signal.SIGHUP)), "4")
-    ready(monitor)
+    monitor.wait_ready()
 
     monitor.connect().ask(wire.SIGNAL, value=int(signal.SIGHUP))
     exited = monitor.owner.expect(wire.EXITED)
@@ -107,7 +102,7 @@ def test_a_signal_that_is_none_is_refused(bench: Bench, number: int) -> None:
 def test_sigterm_of_the_monitor_is_a_stop(bench: Bench) -> None:
     """A monitor that is asked to end stops its container first."""
     monitor, _ = bench.run("trap", "15", "5")
-    ready(monitor)
+    monitor.wait_ready()
 
     os.kill(monitor.pid, signal.SIGTERM)
     exited = monitor.owner.expect(wire.EXITED)
@@ -131,7 +126,7 @@ def test_wait_outlasts_restarts(bench: Bench) -> None:
 def test_a_frozen_container_is_thawed_to_end(cgroup_bench: Bench, kind: int) -> None:
     """A paused container can be stopped and killed: it is thawed for that."""
     monitor, _ = cgroup_bench.run("trap", "15", "6")
-    ready(monitor)
+    monitor.wait_ready()
     group = Path(cgroup_bench.cgroup_parent, f"ck-{cgroup_bench.place.name}-0")
     (group / "cgroup.freeze").write_text("1")
     wait_for(lambda: "frozen 1" in (group / "cgroup.events").read_text(), "the container is frozen")

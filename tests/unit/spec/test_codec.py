@@ -133,8 +133,13 @@ def test_unknown_keys_are_ignored() -> None:
         '{"env":5}',
         '{"mounts":[5]}',
         '{"restart":{"kind":"x"}}',
-    ]
-    + ['{"tty_size":5}', '{"mounts":[{}]}', '{"user":"-1"}', "[" * 100_000, '{"labels":[[1,2]]}', '{"security":[]}'],
+        '{"tty_size":5}',
+        '{"mounts":[{}]}',
+        '{"user":"-1"}',
+        "[" * 100_000,
+        '{"labels":[[1,2]]}',
+        '{"security":[]}',
+    ],
 )
 def test_damaged_text_is_a_typed_error(text: str) -> None:
     """A flipped bit on disk must not become a traceback from within."""

@@ -101,8 +101,29 @@ def test_users_are_read(text: str | int, expected: UserSpec) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "-1", "+0", "007", "0x0", "4294967295", "4294967296", "2147483648" * 3, "1" * 5000, "1:", ":1", "a:b:c", "a b"]
-    + ["root\n", "ro\0ot", "1a", "١", -1, True, None, 1.0],
+    [
+        "",
+        "-1",
+        "+0",
+        "007",
+        "0x0",
+        "4294967295",
+        "4294967296",
+        "2147483648" * 3,
+        "1" * 5000,
+        "1:",
+        ":1",
+        "a:b:c",
+        "a b",
+        "root\n",
+        "ro\0ot",
+        "1a",
+        "١",
+        -1,
+        True,
+        None,
+        1.0,
+    ],
 )
 def test_malformed_user_is_an_error_and_never_a_look_up(text: object) -> None:
     """Numbers out of range must not fall back to a name: that has made people root."""

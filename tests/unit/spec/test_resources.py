@@ -51,9 +51,10 @@ def test_minus_one_means_unlimited() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "soft", "hard"), [("nofiles", 1, 1), ("nofile", 2, 1), ("nofile", -2, None), ("nofile", -1, 5)]
+    ("name", "soft", "hard"),
+    [("nofiles", 1, 1), ("nofile", 2, 1), ("nofile", -2, 1), ("nofile", -1, 5), ("nofile", 1, 2**64)],
 )
-def test_impossible_limit_is_refused(name: str, soft: int, hard: int | None) -> None:
+def test_impossible_limit_is_refused(name: str, soft: int, hard: int) -> None:
     """Unknown names, negative numbers and soft limits above the hard one are errors."""
     with pytest.raises(InvalidSpecError, match="ulimits"):
         Ulimit(name, soft, hard)

@@ -40,9 +40,14 @@ def test_events_are_read_in_order_from_a_cursor(database: Database) -> None:
 
 def test_event_disappears_with_the_change_it_reports(database: Database) -> None:
     """No event of something that did not happen."""
-    with pytest.raises(RuntimeError), database.transaction():
-        journal.append(database, ID, "web", "create")
-        raise RuntimeError
+
+    def interrupted() -> None:
+        with database.transaction():
+            journal.append(database, ID, "web", "create")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        interrupted()
 
     assert [] == journal.read(database)
 

@@ -36,7 +36,7 @@ test: setup
 	$(BIN)/python tests/host/run.py $(ARGS)
 
 bench: build
-	$(BIN)/python benchmarks/bench.py $(ARGS)
+	$(BIN)/python -m benchmarks.bench $(ARGS)
 
 soak: setup
 	$(BIN)/python -m pytest -q -m soak tests $(ARGS)

@@ -309,6 +309,7 @@ void ck_exec_cgroup_leave(struct ck_monitor *m, struct ck_session *session);
 void ck_exec_cgroups_tick(struct ck_monitor *m);
 
 // monitor_health.c
+void ck_health_reset(struct ck_monitor *m);
 void ck_health_run_started(struct ck_monitor *m);
 void ck_health_run_ended(struct ck_monitor *m);
 void ck_health_watch(struct ck_monitor *m);

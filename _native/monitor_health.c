@@ -20,14 +20,17 @@ static void plan_next(struct ck_monitor *m) {
     m->health.next_at = ck_later(m, pause ? pause : 1);
 }
 
+// Before a run is recorded.
+void ck_health_reset(struct ck_monitor *m) {
+    m->health.status = m->health.plan.count ? CK_HEALTH_STARTING : CK_HEALTH_NONE;
+    m->health.failing = 0;
+}
+
 void ck_health_run_started(struct ck_monitor *m) {
     if (!m->health.plan.count)
         return;
-    m->health.status = CK_HEALTH_STARTING;
-    m->health.failing = 0;
     m->health.period_end = ck_later(m, m->set.health_start_period_ms);
     plan_next(m);
-    ck_record(m);
 }
 
 void ck_health_run_ended(struct ck_monitor *m) {

@@ -44,6 +44,7 @@ int ck_run_clone(struct ck_monitor *m) {
     run->began = m->now;
     m->exit_flags = 0;
     m->phase = CK_PHASE_LAUNCHING;
+    ck_health_reset(m);
     return 0;
 }
 

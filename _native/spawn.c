@@ -75,8 +75,8 @@ static int move_up(struct spawn *spawn) {
         if (spawn->fds[i] < 0)
             continue;
         spawn->fds[i] = (int)CK_SYS3(__NR_fcntl, spawn->fds[i], F_DUPFD_CLOEXEC, FIRST_FREE);
-        if (spawn->fds[i] < 0)
-            return spawn->fds[i];
+        if (spawn->fds[i] < 0) // EINVAL: RLIMIT_NOFILE is below the places themselves
+            return spawn->fds[i] == -EINVAL ? -EMFILE : spawn->fds[i];
     }
     return 0;
 }

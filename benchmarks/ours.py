@@ -1,4 +1,4 @@
-"""container_kit as a contender: `ours.py ROOT RUNTIME ROOTFS [HEAP_MIB]` measures what it is asked on stdin."""
+"""container_kit as a contender: `python -m benchmarks.ours ROOT RUNTIME ROOTFS [HEAP_MIB]` measures on request."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from requests import serve
+from benchmarks.contender import serve
 
 import container_kit as ck
 

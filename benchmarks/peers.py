@@ -1,4 +1,4 @@
-"""bubblewrap, crun and podman as contenders: `peers.py PLACE ROOTFS` measures what it is asked on stdin.
+"""bubblewrap, crun and podman as contenders: `python -m benchmarks.peers PLACE ROOTFS` measures on request.
 
 To be started in mount and network namespaces of its own: podman's mounts and firewall rules stay there, and so does
 the change that crun needs on hosts with both cgroup hierarchies, whose mixture it refuses.
@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from requests import serve
+from benchmarks.contender import serve
 
 PLACE, ROOTFS = Path(sys.argv[1]), Path(sys.argv[2])
 IMAGE = "localhost/ckbench:latest"

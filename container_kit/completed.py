@@ -86,9 +86,7 @@ class Completed(subprocess.CompletedProcess[Output], Generic[Output]):
             ExitError: it failed in any other way; a `subprocess.CalledProcessError` with both streams.
         """
         if self.timed_out:
-            raise ExecTimeoutError(
-                cmd=self.args, timeout=self.timeout or 0.0, output=self.stdout, stderr=self.stderr
-            )
+            raise ExecTimeoutError(cmd=self.args, timeout=self.timeout or 0.0, output=self.stdout, stderr=self.stderr)
         if self.returncode == 0:
             return
         kind = OutOfMemoryError if self.oom_killed else ExitError

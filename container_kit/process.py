@@ -97,9 +97,7 @@ class Process:
         self.stderr: IO[bytes] | None = _open(stderr, "rb")
 
     @classmethod
-    def on_terminal(
-        cls, args: Sequence[str], session: Conversation, master: int, *, output: int = -1
-    ) -> Process:
+    def on_terminal(cls, args: Sequence[str], session: Conversation, master: int, *, output: int = -1) -> Process:
         """Return a process whose streams are a terminal.
 
         Args:

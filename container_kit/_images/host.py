@@ -64,7 +64,7 @@ _GENERATED = {
     "etc/group": "root:x:0:\ndaemon:x:1:\ntty:x:5:\nnogroup:x:65534:\n",
     "etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
 }
-_FORMAT = "1"
+_FORMAT = "2"
 
 
 def host_root(layers: HostPath, include: Sequence[HostPath]) -> RootFilesystem:
@@ -116,7 +116,15 @@ def _fill(root: str, files: Sequence[str], include: Sequence[HostPath]) -> None:
     for name, text in _GENERATED.items():
         _write(f"{root}/{name}", text)
     for path in include:
-        os.makedirs(f"{root}{path}", mode=0o755, exist_ok=True)
+        _make_mount_point(root, path)
+
+
+def _make_mount_point(root: str, path: HostPath) -> None:
+    # Whoever the container's user is must get there, also below /root: the directories are ours and empty.
+    current = root
+    for part in path.strip("/").split("/"):
+        current = f"{current}/{part}"
+        _make_directory(current, 0o755)
 
 
 def _etc_entries() -> Iterator[str]:

@@ -243,7 +243,10 @@ def _controllers(site: Site) -> Iterator[Capability]:
             reason = "the controller is bound to cgroup version 1 (a hybrid host)"
             remedy = "boot with systemd.unified_cgroup_hierarchy=1 or cgroup_no_v1=all"
         else:
-            reason, remedy = "the controller is not delegated to this cgroup", "Delegate=yes for the unit that runs this"
+            reason, remedy = (
+                "the controller is not delegated to this cgroup",
+                "Delegate=yes for the unit that runs this",
+            )
         yield Capability(name=name, available=False, reason=reason, remedy=remedy)
 
 

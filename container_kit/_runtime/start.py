@@ -197,9 +197,7 @@ def _claim(site: Site, record: ContainerRecord, supervision: Supervision) -> Non
             raise InvalidTransitionError(action="start", status="being started", container=record.name)
         owner = "" if record.config.detach else str(site.own_process)
         monitor = str(supervision.identity)
-        records.set_phase(
-            site.database, record.id, Phase.STARTED, owner=owner, monitor=monitor, stopped_by_user=False
-        )
+        records.set_phase(site.database, record.id, Phase.STARTED, owner=owner, monitor=monitor, stopped_by_user=False)
 
 
 def _unclaim(site: Site, record: ContainerRecord, supervision: Supervision) -> None:

@@ -74,8 +74,7 @@ class Database:
         self._share = _Share()
         if not os.path.lexists(path):
             self._create()
-        self._check_file()
-        self._connection()
+        self._check_size()
 
     @contextmanager
     def transaction(self) -> Generator[Connection, None, None]:
@@ -159,8 +158,8 @@ class Database:
         if version < VERSION:
             _migrate(connection)
 
-    def _check_file(self) -> None:
-        """Recognise an emptied file, which SQLite would take for a new database.
+    def _check_size(self) -> None:
+        """Recognise an emptied file, which SQLite would take for a new database, and one that lost part of a page.
 
         Not by opening it: closing that descriptor would drop this process's locks on the file (fcntl(2)).
         """
@@ -170,6 +169,11 @@ class Database:
             raise StateError(path=self.path, reason=f"cannot be read: {error.strerror}") from error
         if size == 0:
             raise StateError(path=self.path, reason="is empty", hint=_DAMAGED_HINT)
+        has_wal = os.path.exists(f"{self.path}-wal")
+        (page_size,) = self._connection().execute("PRAGMA page_size").fetchone()
+        # With a WAL this may be a checkpoint that the disk was too full for: SQLite repairs that.
+        if size % page_size and not has_wal:
+            raise StateError(path=self.path, reason=f"was cut to {size} bytes", hint=_DAMAGED_HINT)
 
     def _create(self) -> None:
         """Make the file complete, then visible; whoever is second takes the first one's."""

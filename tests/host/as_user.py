@@ -112,7 +112,7 @@ def main() -> int:
     own = {"HOME": user.pw_dir, "USER": user.pw_name, "LOGNAME": user.pw_name, "XDG_RUNTIME_DIR": runtime}
     try:
         command = command_line(user, group, sys.argv[2:])
-        return subprocess.run(command, env=environment | own, stdin=subprocess.DEVNULL, check=False).returncode
+        return subprocess.run(command, env=environment | own, check=False).returncode
     finally:
         shutil.rmtree(runtime, ignore_errors=True)
         if group is not None:

@@ -48,7 +48,8 @@ class Run:
         print(f"\n── {self.name}: {self.what}", flush=True)
         prefix = [part.replace("{report}", str(report.parent)) for part in self.prefix]
         began = time.monotonic()
-        done = subprocess.run([*prefix, *PYTEST, f"--junit-xml={report}", *self.arguments], cwd=CHECKOUT, check=False)
+        command = [*prefix, *PYTEST, f"--junit-xml={report}", *self.arguments]
+        done = subprocess.run(command, cwd=CHECKOUT, stdin=subprocess.DEVNULL, check=False)
         self._read(report)
         if done.returncode not in (0, 1, NOTHING_SELECTED) or (done.returncode and not self.counts):
             self._fail(f"pytest ended with status {done.returncode}")

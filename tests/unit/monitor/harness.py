@@ -303,14 +303,14 @@ def terminal_steps() -> list[bytes]:
     ]
 
 
-def spawn(program: Path, fds: dict[int, int]) -> int:
+def spawn(program: Path, fds: dict[int, int], arguments: Sequence[str] = ("ck-monitor",)) -> int:
     """Start a program with exactly these descriptors besides /dev/null on 0 to 2; return its pid."""
     null = os.open("/dev/null", os.O_RDWR)
     high = {number: fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 64) for number, fd in fds.items()}
     actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in high.items()]
     actions += [(os.POSIX_SPAWN_DUP2, null, number) for number in range(3)]
     try:
-        return os.posix_spawn(program, ["ck-monitor"], {}, file_actions=actions, setsid=True)
+        return os.posix_spawn(program, arguments, {}, file_actions=actions, setsid=True)
     finally:
         for fd in (null, *high.values()):
             os.close(fd)

@@ -163,7 +163,7 @@ def test_hanging_up_ends_the_exec(bench: Bench, request: pytest.FixtureRequest, 
         request.getfixturevalue("cgroup_bench")
     monitor, init = bench.run("sleep")
     channel, _ = execute(monitor, "sleep")
-    assert 2 == len(payload_processes())
+    wait_for(lambda: len(payload_processes()) == 2, "both run")
 
     channel.close()
 
@@ -178,6 +178,7 @@ def test_a_detached_exec_outlives_its_client(bench: Bench) -> None:
     channel.close()
     other = monitor.connect()
     other.ask(wire.SIGNAL, value=int(signal.SIGURG))
+    wait_for(lambda: len(payload_processes()) == 2, "both run")
     alive = payload_processes()
     other.ask(wire.SIGNAL, value=int(signal.SIGKILL))
     monitor.wait()
@@ -191,6 +192,7 @@ def test_execs_end_with_their_container(cgroup_bench: Bench) -> None:
     monitor, _ = cgroup_bench.run("trap", "10", "0")
     monitor.wait_ready()
     channel, _ = execute(monitor, "tree", "2")
+    wait_for(lambda: len(payload_processes()) == 4, "the tree has grown")
     channel.send(wire.WAIT)
 
     monitor.connect().ask(wire.SIGNAL, value=int(signal.SIGUSR1))
@@ -223,6 +225,8 @@ def test_a_flood_of_execs_is_served_or_refused(cgroup_bench: Bench) -> None:
     for channel, _ in sessions:
         channel.send(wire.KILL_TREE)
     ends = [{channel.receive().type, channel.receive().type} for channel, _ in sessions]
+    for channel, _ in sessions:
+        channel.close()
     _, again = execute(monitor, "exit", "0")
 
     assert (wire.ERROR, 11) == (refused.type, refused.error)  # EAGAIN
@@ -268,7 +272,8 @@ def test_a_plan_that_can_change_is_refused(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "error"), [(b"", 74), (b"x" * 100, 74), (wire.request(plan=[])[:-1], 74), (wire.request(plan=[b"\0" * 8]), 74)]
+    ("data", "error"),
+    [(b"", 74), (b"x" * 100, 74), (wire.request(plan=[])[:-1], 74), (wire.request(plan=[b"\0" * 8]), 74)],
 )
 def test_a_plan_that_is_none_is_refused(bench: Bench, data: bytes, error: int) -> None:
     """Bytes that are no request are an error of the client; the monitor goes on."""

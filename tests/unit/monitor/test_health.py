@@ -69,7 +69,13 @@ def test_failures_in_a_row_make_it_unhealthy_and_a_success_healthy_again(bench: 
 def test_failures_in_the_start_period_do_not_count(bench: Bench) -> None:
     """Within the start period nothing is unhealthy; its interval is the start interval."""
     monitor = launch(
-        bench, "count", "/probes", "1", health_start_period_ms=600_000, health_start_interval_ms=20, health_interval_ms=600_000
+        bench,
+        "count",
+        "/probes",
+        "1",
+        health_start_period_ms=600_000,
+        health_start_interval_ms=20,
+        health_interval_ms=600_000,
     )
     probes = bench.rootfs / "probes"
 
@@ -108,9 +114,7 @@ def test_a_probe_that_cannot_run_is_a_failure(bench: Bench) -> None:
     """A probe whose program is missing counts, and the report says which step failed."""
     plan = exec_plan("x")
     plan[-1] = wire.step(60, wire.strings(("/nothing",)), wire.strings(("nothing",)), wire.strings(()))
-    monitor = bench.launch(
-        "sleep", health=plan, health_interval_ms=20, health_timeout_ms=1000, health_retries=1
-    )
+    monitor = bench.launch("sleep", health=plan, health_interval_ms=20, health_timeout_ms=1000, health_retries=1)
     monitor.start()
 
     wait_health(monitor, "unhealthy")

@@ -159,7 +159,9 @@ def test_any_tree_is_removed(bench: Bench, depth: int, files: int) -> None:
     plan = [
         *bench.plan()[:-2],
         step(53),
-        step(60, strings(("/payload",)), strings(("payload", "files", "/tmp/tree", str(depth), str(files))), strings(())),
+        step(
+            60, strings(("/payload",)), strings(("payload", "files", "/tmp/tree", str(depth), str(files))), strings(())
+        ),
     ]
     plan.insert(2, step(3, u32(3), text("tree"), u32(0)))
     plan.insert(-2, step(21, u32(3), text("/tmp"), u32(0)))

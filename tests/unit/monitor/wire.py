@@ -85,9 +85,7 @@ def step(code: int, *fields: bytes) -> bytes:
     return u32(code, 8 + len(body)) + body
 
 
-def request(
-    *, plan: Sequence[bytes], settings: bytes | None = None, health: Sequence[bytes] | None = None
-) -> bytes:
+def request(*, plan: Sequence[bytes], settings: bytes | None = None, health: Sequence[bytes] | None = None) -> bytes:
     """Return a whole request: header, section table, sections on multiples of eight."""
     sections = [(SECTION_PLAN, b"".join(plan), len(plan))]
     if settings is not None:

@@ -65,9 +65,10 @@ def test_resource_limits(driver: Driver, payload_rootfs: Path) -> None:
     """Soft and hard limit arrive as 64-bit numbers; all ones is infinity."""
     steps = (Rlimit(resource=7, soft=100, hard=200), Rlimit(resource=4, soft=0, hard=2**64 - 1))
 
-    limits = {line[:25].strip(): line[25:].split()[:2] for line in run(
-        driver, payload_rootfs, steps, "cat", "/proc/self/limits"
-    ).lines}
+    limits = {
+        line[:25].strip(): line[25:].split()[:2]
+        for line in run(driver, payload_rootfs, steps, "cat", "/proc/self/limits").lines
+    }
 
     assert limits["Max open files"] == ["100", "200"]
     assert limits["Max core file size"] == ["0", "unlimited"]

@@ -177,9 +177,7 @@ def test_entries_are_made_in_a_detached_file_system(driver: Driver, payload_root
     )
     paths = [f"/srv/{name}" for name in ("d", "d/f", "null", "far")]
 
-    launch = driver.run(
-        container(payload_rootfs, attach(2, "/srv"), gather=gather, end=run_payload("stat", *paths))
-    )
+    launch = driver.run(container(payload_rootfs, attach(2, "/srv"), gather=gather, end=run_payload("stat", *paths)))
 
     kinds = [line.split() for line in launch.lines]
     assert [kind[1] for kind in kinds] == ["1777", "4711", "0666", "0600"], kinds

@@ -163,9 +163,7 @@ def test_payload_gets_stdio_and_no_other_descriptor(driver: Driver, payload_root
 
 
 @BOTH_MEMORIES
-def test_signals_are_as_they_were_at_the_beginning_of_time(
-    driver: Driver, payload_rootfs: Path, flags: str
-) -> None:
+def test_signals_are_as_they_were_at_the_beginning_of_time(driver: Driver, payload_rootfs: Path, flags: str) -> None:
     """Nothing is blocked, nothing ignored, although the launcher blocks all and ignores SIGPIPE."""
     launch = driver.run(container(payload_rootfs, end=run_payload("cat", "/proc/self/status")), flags=flags)
 
@@ -237,9 +235,7 @@ def test_terminal_works_for_a_session_leader(driver: Driver, payload_rootfs: Pat
         (NewFilesystem(slot=3, fstype="tmpfs"), SlotNode(slot=3, path="ptmx", mode=0o666, major=1, minor=3)),
     ],
 )
-def test_terminal_demands_the_real_devpts(
-    driver: Driver, payload_rootfs: Path, impostor: tuple[Step, ...]
-) -> None:
+def test_terminal_demands_the_real_devpts(driver: Driver, payload_rootfs: Path, impostor: tuple[Step, ...]) -> None:
     """A ptmx that is not devpts' own is refused (CVE-2025-52565)."""
     launch = driver.run(terminal_plan(payload_rootfs, *run_payload("tty"), gather=impostor), flags="t")
 
@@ -314,7 +310,9 @@ def test_joining_without_a_target_fails(driver: Driver) -> None:
     assert driver.run(steps, namespaces=Namespace(0)).failure == (0, errno.EBADF)
 
 
-def test_terminal_in_a_running_container(driver: Driver, driver_program: Path, payload_rootfs: Path, tmp_path: Path) -> None:
+def test_terminal_in_a_running_container(
+    driver: Driver, driver_program: Path, payload_rootfs: Path, tmp_path: Path
+) -> None:
     """An exec session can have a pty of the container's devpts."""
     home = tmp_path / "home"
     home.mkdir()
@@ -371,9 +369,7 @@ def test_init_forwards_every_signal(driver: Driver, payload_rootfs: Path, number
 
 def test_init_reports_the_failure_of_its_child(driver: Driver, payload_rootfs: Path) -> None:
     """Steps after FORK_INIT fail with their number; the process ends with the failed child's status."""
-    launch = driver.run(
-        container(payload_rootfs, ForkInit(), Chdir(path=ContainerPath("/no/such"))), flags="m"
-    )
+    launch = driver.run(container(payload_rootfs, ForkInit(), Chdir(path=ContainerPath("/no/such"))), flags="m")
 
     assert launch.failure == (5, errno.ENOENT)
     assert launch.status == 125 << 8
@@ -436,9 +432,7 @@ def test_subreaper_ends_everything_it_stands_above(session: tuple[Running, int],
     assert processes_in(inhabited.pid) == {inhabited.pid}
 
 
-def test_subreaper_ends_by_the_signal_that_ended_its_child(
-    session: tuple[Running, int], inhabited: Running
-) -> None:
+def test_subreaper_ends_by_the_signal_that_ended_its_child(session: tuple[Running, int], inhabited: Running) -> None:
     """The wait status is the payload's; what it left running stays with the container."""
     running, reaper = session
 

@@ -9,7 +9,7 @@ import pytest
 
 from container_kit._plan import seccomp_tables as t
 from container_kit._plan.default_profile import DEFAULT_PROFILE
-from container_kit._plan.seccomp import ALLOW, Condition, Rule, Comparison, compile_seccomp, refuse
+from container_kit._plan.seccomp import ALLOW, Comparison, Condition, Rule, compile_seccomp, refuse
 from container_kit._spec.security import CAPABILITIES, DEFAULT_CAPABILITIES
 from container_kit.testing.bpf import AUDIT_ARCH, Answer, Verdict, instructions_of, simulate
 

@@ -6,7 +6,7 @@ from container_kit._plan.etc_files import hostname_file, hosts_file
 
 
 def test_hosts_name_the_machine_and_what_was_added() -> None:
-    """localhost first, then what the caller added, then the container itself."""
+    """Localhost first, then what the caller added, then the container itself."""
     lines = hosts_file(hostname="box", extra=(("db", "192.0.2.7"), ("six", "2001:db8::1"))).decode().splitlines()
 
     assert lines[0].split() == ["127.0.0.1", "localhost"]

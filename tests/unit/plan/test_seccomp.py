@@ -7,7 +7,7 @@ import errno
 import pytest
 
 from container_kit._plan import seccomp_tables as t
-from container_kit._plan.seccomp import ALLOW, Condition, Rule, SeccompProfile, Comparison, compile_seccomp, refuse
+from container_kit._plan.seccomp import ALLOW, Comparison, Condition, Rule, SeccompProfile, compile_seccomp, refuse
 from container_kit.testing.bpf import AUDIT_ARCH, Answer, Verdict, instructions_of, simulate
 
 NONE: frozenset[str] = frozenset()

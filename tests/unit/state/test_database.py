@@ -228,13 +228,13 @@ def full_file(path: str) -> bytes:
     return Path(path).read_bytes()
 
 
-@pytest.mark.parametrize("kept", [0.99, 0.5, 0.1])
+@pytest.mark.parametrize("kept", [0.9999, 0.5, 0.1])
 def test_file_that_was_cut_short_is_recognised(path: str, kept: float) -> None:
     """Even when the beginning is still good."""
     whole = full_file(path)
     Path(path).write_bytes(whole[: int(len(whole) * kept)])
 
-    with pytest.raises(StateError, match="damaged"):
+    with pytest.raises(StateError, match=r"damaged|was cut"):
         Database(path)
 
 

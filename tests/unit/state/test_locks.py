@@ -82,6 +82,7 @@ def test_waiting_ends_when_the_holder_lets_go(path: str, monkeypatch: pytest.Mon
 
     def let_go(seconds: float) -> None:
         pauses.append(seconds)
+        monkeypatch.undo()
         end(holder)
 
     monkeypatch.setattr(time, "sleep", let_go)

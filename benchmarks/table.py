@@ -1,0 +1,141 @@
+"""What was measured against what was promised: rows, targets, verdicts, and how they are printed."""
+
+from __future__ import annotations
+
+import enum
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+
+
+class Against(enum.Enum):
+    """What a target limits."""
+
+    FLOOR = "x"  # the ratio to the floor
+    VALUE = ""  # the value itself
+
+
+@attrs.frozen(kw_only=True)
+class Row:
+    """One line of the table."""
+
+    key: str
+    title: str
+    unit: str
+    must: float
+    aim: float
+    against: Against = Against.FLOOR
+    more_is_better: bool = False
+
+
+ROWS = (
+    Row(key="run", title="run true to its end", unit="ms", must=2.0, aim=1.3),
+    Row(key="run_big", title="the same, caller with a big heap", unit="ms", must=2.0, aim=1.3),
+    Row(key="start", title="start, until the process runs", unit="ms", must=2.0, aim=1.3),
+    Row(key="exec", title="exec true in a running container", unit="ms", must=2.0, aim=1.5),
+    Row(key="throughput", title="runs per second, 8 threads", unit="/s", must=2.0, aim=1.4, more_is_better=True),
+    Row(key="memory", title="private memory, idle detached", unit="KiB", must=100, aim=20, against=Against.VALUE),
+    Row(key="import", title="import, above bare Python", unit="ms", must=60, aim=10, against=Against.VALUE),
+    Row(key="rootless", title="rootless run / root's", unit="x", must=1.5, aim=1.2, against=Against.VALUE),
+    Row(key="list", title="list 1000 containers", unit="ms", must=100, aim=20, against=Against.VALUE),
+)
+
+
+@attrs.define
+class Result:
+    """What one row came to; values in the row's unit."""
+
+    ours: float | None = None
+    floor: float | None = None
+    peers: dict[str, float] = attrs.Factory(dict[str, float])
+    detail: dict[str, Any] = attrs.Factory(dict[str, Any])
+
+
+def summarise(samples: Sequence[float]) -> dict[str, float]:
+    """Return the figures that describe samples."""
+    ordered = sorted(samples)
+    last = len(ordered) - 1
+    return {
+        "n": len(ordered),
+        "min": ordered[0],
+        "p10": ordered[round(last * 0.10)],
+        "median": statistics.median(ordered),
+        "p99": ordered[round(last * 0.99)],
+    }
+
+
+def ratio(row: Row, ours: float | None, other: float | None) -> float | None:
+    """Return how much worse than another we are; below 1 we are better."""
+    if not ours or not other:
+        return None
+    return other / ours if row.more_is_better else ours / other
+
+
+def best_peer(row: Row, result: Result) -> tuple[str, float] | None:
+    """Return the peer that comes closest, or None."""
+    choose = max if row.more_is_better else min
+    return choose(result.peers.items(), key=lambda item: item[1]) if result.peers else None
+
+
+def verdict(row: Row, result: Result) -> str:
+    """Return aim, must or MISSED, whatever is the best that holds."""
+    figure = result.ours if row.against is Against.VALUE else ratio(row, result.ours, result.floor)
+    if figure is None:
+        return "not measured"
+    return "aim" if figure <= row.aim else "must" if figure <= row.must else "MISSED"
+
+
+def as_dicts(results: Mapping[str, Result]) -> list[dict[str, Any]]:
+    """Return the table for machines."""
+    table: list[dict[str, Any]] = []
+    for row in ROWS:
+        result = results.get(row.key, Result())
+        peer = best_peer(row, result)
+        table.append(
+            {
+                "row": row.key,
+                "title": row.title,
+                "unit": row.unit,
+                **attrs.asdict(result),
+                "ratio": ratio(row, result.ours, result.floor),
+                "best_peer": peer[0] if peer else None,
+                "peer_ratio": ratio(row, result.ours, peer[1]) if peer else None,
+                "must": row.must,
+                "aim": row.aim,
+                "verdict": verdict(row, result),
+            }
+        )
+    return table
+
+
+def _number(value: float | None, unit: str = "") -> str:
+    if value is None:
+        return "–"
+    digits = 2 if value < 100 else 0
+    return f"{value:.{digits}f}{' ' + unit if unit else ''}"
+
+
+def as_text(results: Mapping[str, Result]) -> str:
+    """Return the table for people."""
+    lines = [("", "ours", "floor", "ratio", "best peer", "ratio", "must", "aim", "verdict")]
+    for row in ROWS:
+        result = results.get(row.key, Result())
+        peer = best_peer(row, result)
+        mark = row.against.value
+        lines.append(
+            (
+                row.title,
+                _number(result.ours, row.unit),
+                _number(result.floor, row.unit),
+                _number(ratio(row, result.ours, result.floor)),
+                f"{peer[0]} {_number(peer[1], row.unit)}" if peer else "–",
+                _number(ratio(row, result.ours, peer[1])) if peer else "–",
+                f"≤ {row.must:g}{mark}",
+                f"≤ {row.aim:g}{mark}",
+                verdict(row, result),
+            )
+        )
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)

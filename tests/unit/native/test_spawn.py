@@ -1,0 +1,268 @@
+"""Starting a monitor beside a running Python (spawn.c, shim.py)."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+from pathlib import Path
+
+import pytest
+
+from container_kit._linux import shim
+from tests.unit.native.harness import HERE, compiler
+
+REPOSITORY = HERE.parents[2]
+STDOUT = 4  # index of CK_FD_STDOUT among the monitor's descriptors
+
+
+@pytest.fixture(scope="session")
+def spawned(session_directory: Path) -> Path:
+    """Compile spawned.c, static: it is executed with an empty environment from a memfd."""
+    program = session_directory / "spawned"
+    native = REPOSITORY / "_native"
+    command = [compiler(), "-static", "-Wall", "-Wextra", "-Werror", f"-I{native}", "-o", str(program)]
+    subprocess.run([*command, str(HERE / "spawned.c")], check=True)
+    return program
+
+
+@pytest.fixture
+def stand_in(spawned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put spawned.c in the monitor's place for one test."""
+    monkeypatch.setattr(shim, "MONITOR_PROGRAM", spawned)
+    monkeypatch.setattr(shim, "_programs", {})
+
+
+def spawn(fds: dict[int, int]) -> list[str]:
+    """Spawn with these descriptors by index; return what the program said, once it ended as it should."""
+    ours, theirs = os.pipe()
+    chosen = {**fds, STDOUT: theirs}
+    pid, pidfd = shim.spawn_monitor([chosen.get(i, -1) for i in range(shim.MONITOR_FDS)])
+    os.close(theirs)
+    with open(ours, encoding="utf-8") as file:
+        said = file.read().splitlines()
+    _, status = os.waitpid(pid, 0)
+    os.close(pidfd)
+    assert os.waitstatus_to_exitcode(status) == 7
+    return said
+
+
+def open_fds() -> set[str]:
+    """Return the numbers of this process's descriptors."""
+    return set(os.listdir("/proc/self/fd"))
+
+
+def run_script(script: str, spawned: Path) -> str:
+    """Run a script in a fresh interpreter that can import the package; return its stdout or complain."""
+    preamble = f"""
+        import os, sys, resource
+        sys.path.insert(0, {str(REPOSITORY)!r})
+        from pathlib import Path
+        from container_kit._linux import shim
+        shim.MONITOR_PROGRAM = Path({str(spawned)!r})
+    """
+    text = textwrap.dedent(preamble) + textwrap.dedent(script)
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_spawned_program_has_what_it_was_given_and_nothing_else(tmp_path: Path) -> None:
+    """Given descriptors arrive at their places, absent ones are closed, stdio is /dev/null."""
+    files = [tmp_path / name for name in ("request", "userns")]
+    for file in files:
+        file.write_text("x")
+    request, userns = (os.open(file, os.O_RDONLY) for file in files)
+
+    said = spawn({0: request, 2: userns})
+    os.close(request)
+    os.close(userns)
+
+    places = dict(line.split()[1:] for line in said if line.startswith("fd "))
+    assert {"0", "1", "2", "3", "5", "7"} == set(places)
+    assert {places[fd] for fd in "012"} == {"/dev/null"}
+    assert [places["3"], places["5"]] == [str(file) for file in files]
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_spawned_program_starts_from_a_clean_slate() -> None:
+    """One argument, no environment, a session of its own, all signals blocked, none ignored."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+    said = spawn({})
+
+    assert said[-3:] == ["signals 29 0", "self 1 ck-monitor 0", "leader 1"]
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_spawning_leaves_no_descriptor_but_the_program() -> None:
+    """After the first spawn, the sealed program is kept; the following ones add nothing."""
+    spawn({})
+    before = open_fds()
+
+    spawn({})
+
+    assert open_fds() == before
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_many_threads_may_spawn_at_once() -> None:
+    """Eight threads, and each gets its own."""
+    said: list[list[str]] = []
+
+    def work() -> None:
+        said.extend(spawn({}) for _ in range(10))
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(said) == 80
+    assert {words[-1] for words in said} == {"leader 1"}
+
+
+@pytest.mark.parametrize("order", ["3, 4, 5, 6, 7, 8", "8, 7, 6, 5, 4, 3", "4, 5, 6, 7, 8, 3", "0, 1, 2, 3, 4, 5"])
+def test_places_may_overlap_with_where_descriptors_come_from(spawned: Path, tmp_path: Path, order: str) -> None:
+    """Whatever permutation of the target numbers the caller has, each lands where it belongs."""
+    script = f"""
+        import fcntl
+        place, order = Path({str(tmp_path)!r}), ({order})
+        reader, writer = (fcntl.fcntl(fd, fcntl.F_DUPFD, 50) for fd in os.pipe())
+        names = ["a", "b", "c", "d", "e", "f"]
+        high = [fcntl.fcntl(os.open(place / n, os.O_CREAT | os.O_RDWR), fcntl.F_DUPFD, 60 + i)
+                for i, n in enumerate(names)]
+        high[{STDOUT}] = writer
+        errors = fcntl.fcntl(2, fcntl.F_DUPFD, 90)
+        os.closerange(0, 50)
+        for fd, number in zip(high, order):
+            os.dup2(fd, number)
+        pid, _ = shim.spawn_monitor(order)
+        os.closerange(0, 9); os.close(writer)
+        said = os.read(reader, 65536).decode().splitlines()
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+        places = dict(line.split()[1:] for line in said if line.startswith("fd "))
+        Path(place, "found").write_text(" ".join(places.get(str(fd), "-").rpartition("/")[2] for fd in (3, 4, 5, 6, 8)))
+        os._exit(0)
+    """
+
+    run_script(script, spawned)
+
+    assert (tmp_path / "found").read_text() == "a b c d f"
+
+
+def test_closed_stdio_decoys_and_a_small_limit_do_no_harm(spawned: Path, tmp_path: Path) -> None:
+    """A caller without 0 to 2, with 64 descriptors it forgot to mark and next to no room for more."""
+    script = f"""
+        found = Path({str(tmp_path / "found")!r})
+        os.close(os.open("/dev/null", os.O_RDONLY))
+        shim._open_program()
+        for _ in range(64):
+            os.set_inheritable(os.open("/etc", os.O_RDONLY), True)
+        reader, writer = os.pipe()
+        os.closerange(0, 3)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (20, 20))
+        pid, pidfd = shim.spawn_monitor([-1, -1, -1, -1, writer, -1])
+        os.close(writer)
+        said = os.read(reader, 65536).decode()
+        found.write_text(str(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])) + " " + said)
+        os._exit(0)
+    """
+
+    run_script(script, spawned)
+
+    status, *said = (tmp_path / "found").read_text().split(" ", 1)
+    assert status == "7"
+    assert [line.split()[1] for line in said[0].splitlines() if line.startswith("fd ")] == ["0", "1", "2", "7"]
+
+
+def test_no_room_at_all_is_an_error_of_the_caller(spawned: Path) -> None:
+    """EMFILE comes back as such, and nothing is left behind."""
+    script = """
+        import errno
+        shim._open_program()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (7, 7))
+        try:
+            shim.spawn_monitor([1] * 6)
+        except OSError as err:
+            print(errno.errorcode[err.errno])
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            print("no child")
+    """
+
+    assert run_script(script, spawned) == "EMFILE\nno child\n"
+
+
+def test_program_that_cannot_be_executed_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What execveat(2) says is raised; no child and no descriptor stay."""
+    garbage = tmp_path / "garbage"
+    garbage.write_bytes(b"no program")
+    monkeypatch.setattr(shim, "MONITOR_PROGRAM", garbage)
+    monkeypatch.setattr(shim, "_programs", {})
+    shim._open_program()
+    before = open_fds()
+
+    with pytest.raises(OSError) as caught:
+        shim.spawn_monitor([-1] * shim.MONITOR_FDS)
+
+    assert caught.value.errno == errno.ENOEXEC
+    assert open_fds() == before
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_program_is_sealed(spawned: Path) -> None:
+    """Nobody can write, resize or unseal what will be executed (CVE-2019-5736)."""
+    fd = shim._open_program()
+    wanted = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+
+    assert fcntl.fcntl(fd, fcntl.F_GET_SEALS) & wanted == wanted
+    assert os.pread(fd, 1 << 24, 0) == spawned.read_bytes()
+    with pytest.raises(PermissionError):
+        os.pwrite(fd, b"x", 0)
+    with pytest.raises(PermissionError):
+        os.ftruncate(fd, 0)
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_program_is_made_again_when_somebody_closed_it() -> None:
+    """Daemons close all they inherit, and the number may be another file by now."""
+    first = shim._open_program()
+    assert shim._open_program() == first
+
+    impostor = os.open("/dev/null", os.O_RDONLY)
+    os.dup2(impostor, first, inheritable=False)
+    os.close(impostor)
+
+    assert spawn({})[-1] == "leader 1"
+    os.close(first)
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_forked_children_may_spawn() -> None:
+    """The program is inherited; no lock stands in the way."""
+    spawn({})
+
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if spawn({})[-1] == "leader 1" else 1)
+    _, status = os.waitpid(child, 0)
+
+    assert status == 0
+
+
+def test_wrong_number_of_descriptors_is_refused() -> None:
+    """Six or an error."""
+    with pytest.raises(ValueError, match="6 descriptors"):
+        shim.spawn_monitor([-1])

@@ -39,8 +39,7 @@ struct ck_run {
 #define CK_STACK_SIZE ((size_t)64 << 10)
 
 // The ops: ck_do_ATTACH and so on, one for each line of CK_OPS. 0 or -errno.
-#define CK_OP_PROTOTYPE(name, code, format)                                                        \
-    int ck_do_##name(struct ck_run *run, struct ck_field *field);
+#define CK_OP_PROTOTYPE(name, code, format) int ck_do_##name(struct ck_run *run, struct ck_field *field);
 CK_OPS(CK_OP_PROTOTYPE)
 #undef CK_OP_PROTOTYPE
 
@@ -59,6 +58,7 @@ int ck_fsconfig(int context, unsigned command, const char *key, const void *valu
 int ck_set_options(int context, struct ck_strings options);
 int ck_finish_filesystem(struct ck_run *run, uint64_t slot, int context, uint64_t attributes);
 int ck_make_private(void);
+int ck_open_scratch(const struct ck_run *run); // the working directory, in a mount namespace of our own
 int ck_clone_mount(int fd, bool recursive);
 int ck_move_mount(int mount, int target);
 int ck_set_attributes(int mount, uint64_t attributes, bool recursive);

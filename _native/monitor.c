@@ -15,7 +15,7 @@
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 
-#define CK_SIGNAL_BIT(signal) (1ull << ((signal)-1))
+#define CK_SIGNAL_BIT(signal) (1ull << ((signal) - 1))
 
 uint64_t ck_clock_ms(void) {
     struct timespec time = {0};

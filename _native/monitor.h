@@ -14,12 +14,11 @@
 #include "decode.h"
 #include "launch.h"
 #include "monitor_format.h"
+#include "monitor_session.h"
 #include "monitor_syscalls.h"
 
 #define CK_CLIENTS 97u       // [0] is the owner's channel; room for every exec session besides
 #define CK_PLAIN_CLIENTS 32u // connections without an exec session
-#define CK_SESSIONS 65u      // the last one is the health probe's
-#define CK_HEALTH_SESSION (CK_SESSIONS - 1)
 #define CK_WATCHES 512u
 #define CK_CHUNK 65536u   // one read of container output
 #define CK_SCRATCH 73728u // formatted output, directory entries, small files: never held over a turn
@@ -72,24 +71,14 @@ enum ck_phase {
     CK_PHASE_OVER,
 };
 
-struct ck_failure {
-    uint32_t step;
-    int32_t error;
-    uint32_t detail;
-};
-
-struct ck_usage {
-    uint64_t user_us, system_us, max_rss_kib;
-};
-
 struct ck_init { // the present run of init, or the last one
     struct ck_launch launch;
     bool prepared, reaped;
-    int pidfd, report;   // -1 when closed
-    int stat;            // /proc/<pid>/stat
-    int32_t pid;         // 0 when there is no process to reap
-    int32_t recorded;    // its pid for the state file, also after the end
-    uint64_t start_time; // field 22 of /proc/<pid>/stat
+    int pidfd, report;                // -1 when closed
+    int stat;                         // /proc/<pid>/stat
+    int32_t pid;                      // 0 when there is no process to reap
+    int32_t recorded;                 // its pid for the state file, also after the end
+    uint64_t start_time;              // field 22 of /proc/<pid>/stat
     uint64_t started_ns, finished_ns; // since the epoch
     uint64_t began;                   // on our clock, ms
     int32_t status;
@@ -102,50 +91,23 @@ struct ck_log {
 };
 
 struct ck_stdio {
-    int child[3]; // init's ends until the clone
-    int in;       // write end of its stdin
-    int out[2];   // read ends of stdout and stderr
-    int master;   // the pty instead of all three
+    int child[3];                    // init's ends until the clone
+    int in;                          // write end of its stdin
+    int out[2];                      // read ends of stdout and stderr
+    int master;                      // the pty instead of all three
     uint32_t held_stream, held_size; // chunk not yet taken by every attached client
-    uint64_t quiet_until; // a terminal nobody has open is asked again then
+    uint64_t quiet_until;            // a terminal nobody has open is asked again then
     uint64_t trim_at;
 };
 
 struct ck_client {
-    int fd;            // -1: free
-    bool waits;        // told when the container is over
+    int fd;     // -1: free
+    bool waits; // told when the container is over
     bool attached, slow_ok;
-    int session;       // index of its exec session or -1
-    int out[2];        // where it wants stdout and stderr
-    uint32_t written;  // of the held chunk
+    int session;      // index of its exec session or -1
+    int out[2];       // where it wants stdout and stderr
+    uint32_t written; // of the held chunk
     uint64_t stuck_until;
-};
-
-enum ck_session_state {
-    CK_SESSION_FREE,
-    CK_SESSION_LAUNCHING,
-    CK_SESSION_RUNNING,
-    CK_SESSION_FAILED, // the client was told; its processes are still to be reaped
-};
-
-struct ck_session { // one exec'd process
-    enum ck_session_state state;
-    int client;     // index or -1
-    uint32_t flags; // CK_EXEC_*
-    bool killed;    // with all it started
-    int32_t first;  // the cloned process
-    int32_t pid;    // the one that went on; may be the first
-    bool first_reaped, reaped;
-    uint32_t number; // names its cgroup
-    int cgroup, report;
-    void *map; // the request its plan is in
-    size_t map_size;
-    struct ck_launch launch;
-    bool prepared; // launch memory is mapped
-    struct ck_failure failure;
-    int32_t status;
-    struct ck_usage usage;
-    uint64_t retry_at, retry_ms, give_up_at; // removing the cgroup of a killed tree
 };
 
 enum ck_health_status { CK_HEALTH_NONE, CK_HEALTH_STARTING, CK_HEALTH_HEALTHY, CK_HEALTH_UNHEALTHY };
@@ -176,11 +138,11 @@ struct ck_monitor {
     int runtime, cgroup;     // directories
     bool made_container_dir; // GO came: REMOVE has something to do
     bool owner_gone;
-    bool stopping;           // on request: no restart
-    uint32_t exit_flags;     // CK_EXIT_* of the present run
-    bool stop_pending;       // stop came while init was being built
-    uint32_t stop_signal;    // to send then
-    uint64_t force_at;       // end of the stop timeout
+    bool stopping;        // on request: no restart
+    uint32_t exit_flags;  // CK_EXIT_* of the present run
+    bool stop_pending;    // stop came while init was being built
+    uint32_t stop_signal; // to send then
+    uint64_t force_at;    // end of the stop timeout
     uint64_t drain_until;
     uint32_t restarts;
     uint64_t backoff_ms, restart_at;
@@ -286,27 +248,6 @@ void ck_send(struct ck_monitor *m, int client, const struct ck_message *message,
 void ck_control_finish(struct ck_monitor *m, const struct ck_message *message);
 void ck_drop_client(struct ck_monitor *m, uint32_t index);
 long ck_receive(int socket, struct ck_message *message, int fds[4]);
-
-// monitor_exec.c: what a client says about a session
-int ck_session_open(struct ck_monitor *m, uint32_t client, uint32_t flags, int fds[4]);
-void ck_session_kill(struct ck_session *session);
-int ck_session_signal(const struct ck_session *session, int signal);
-void ck_session_lost_client(struct ck_session *session);
-
-// monitor_session.c: its life
-int ck_session_launch(struct ck_monitor *m, struct ck_session *session, const int stdio[3]);
-void ck_session_free(struct ck_monitor *m, struct ck_session *session);
-void ck_sessions_watch(struct ck_monitor *m);
-void ck_sessions_tick(struct ck_monitor *m);
-void ck_session_reaped(struct ck_monitor *m, int pid, int status, const struct rusage *usage);
-void ck_sessions_kill_all(struct ck_monitor *m);
-bool ck_sessions_over(const struct ck_monitor *m);
-
-// monitor_exec_cgroup.c
-int ck_exec_cgroup_make(struct ck_monitor *m, struct ck_session *session);
-bool ck_exec_cgroup_is_gone(struct ck_monitor *m, struct ck_session *session);
-void ck_exec_cgroup_leave(struct ck_monitor *m, struct ck_session *session);
-void ck_exec_cgroups_tick(struct ck_monitor *m);
 
 // monitor_health.c
 void ck_health_reset(struct ck_monitor *m);

@@ -18,7 +18,8 @@ long ck_read_at(int dir, const char *name, char *buffer, size_t size) {
 int ck_cgroup_make(struct ck_monitor *m, uint32_t *detail) {
     if (!m->set.cgroup_parent[0])
         return 0;
-    CK_CLOSE int parent = ck_sys_openat(CK_AT_FDCWD, m->set.cgroup_parent, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+    CK_CLOSE int parent =
+        ck_sys_openat(CK_AT_FDCWD, m->set.cgroup_parent, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
     if (parent < 0)
         return parent;
     int error = ck_sys_mkdirat(parent, m->set.cgroup_name, 0755);
@@ -101,7 +102,8 @@ static bool find_child(struct ck_monitor *m, int cgroup, char name[256]) {
 
 // Walk down to a leaf and remove it: two descriptors whatever the depth.
 static int remove_leaf(struct ck_monitor *m, const char *top) {
-    CK_CLOSE int parent = ck_sys_openat(CK_AT_FDCWD, m->set.cgroup_parent, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+    CK_CLOSE int parent =
+        ck_sys_openat(CK_AT_FDCWD, m->set.cgroup_parent, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
     char name[2][256];
     size_t size = ck_string_size(top) + 1;
     if (size > sizeof(name[0]))
@@ -124,7 +126,8 @@ int ck_cgroup_remove(struct ck_monitor *m) {
     CK_CLOSE int cgroup = ck_steal_fd(&m->cgroup);
     if (cgroup < 0)
         return 0;
-    CK_CLOSE int parent = ck_sys_openat(CK_AT_FDCWD, m->set.cgroup_parent, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+    CK_CLOSE int parent =
+        ck_sys_openat(CK_AT_FDCWD, m->set.cgroup_parent, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
     int error = ck_sys_unlinkat(parent, m->set.cgroup_name, AT_REMOVEDIR);
     for (uint64_t end = ck_clock_ms() + CK_CGROUP_PATIENCE_MS; error == -EBUSY;) {
         ck_cgroup_kill(cgroup);

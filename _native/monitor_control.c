@@ -28,8 +28,8 @@ long ck_receive(int socket, struct ck_message *message, int fds[4]) {
     long size = CK_SYS3(__NR_recvmsg, socket, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     if (size < 0)
         return size;
-    bool has_rights = header.msg_controllen >= sizeof(struct cmsghdr) && rights.header.cmsg_type == SCM_RIGHTS &&
-                      rights.header.cmsg_level == SOL_SOCKET;
+    bool has_rights = header.msg_controllen >= sizeof(struct cmsghdr) &&
+                      rights.header.cmsg_type == SCM_RIGHTS && rights.header.cmsg_level == SOL_SOCKET;
     size_t count = has_rights ? (rights.header.cmsg_len - sizeof(struct cmsghdr)) / sizeof(int) : 0;
     for (size_t i = 0; i < count && i < 4; i++)
         fds[i] = rights.fds[i];
@@ -43,9 +43,10 @@ long ck_receive(int socket, struct ck_message *message, int fds[4]) {
 void ck_send(struct ck_monitor *m, int client, const struct ck_message *message, int fd) {
     if (client < 0 || m->clients[client].fd < 0)
         return;
-    struct rights rights = {
-        .header = {.cmsg_len = sizeof(struct cmsghdr) + sizeof(int), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS},
-        .fds = {fd}};
+    struct rights rights = {.header = {.cmsg_len = sizeof(struct cmsghdr) + sizeof(int),
+                                       .cmsg_level = SOL_SOCKET,
+                                       .cmsg_type = SCM_RIGHTS},
+                            .fds = {fd}};
     struct iovec bytes = {(void *)message, sizeof(*message)};
     struct msghdr header = {.msg_iov = &bytes, .msg_iovlen = 1};
     if (fd >= 0) {

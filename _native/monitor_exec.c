@@ -47,7 +47,8 @@ int ck_session_open(struct ck_monitor *m, uint32_t client, uint32_t flags, int f
         return -EINVAL;
     if (!session)
         return -EAGAIN;
-    *session = (struct ck_session){.client = -1, .flags = flags, .report = -1, .cgroup = -1, .launch.report = -1};
+    *session =
+        (struct ck_session){.client = -1, .flags = flags, .report = -1, .cgroup = -1, .launch.report = -1};
     int error = map_plan(session, fds[0]);
     if (error) {
         ck_session_free(m, session);

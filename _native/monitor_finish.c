@@ -7,8 +7,8 @@ static bool removes(const struct ck_monitor *m) {
 }
 
 static int remove_runtime(struct ck_monitor *m) {
-    if (m->runtime < 0)
-        return 0;
+    if (m->runtime < 0 && !(m->set.flags & CK_SET_REMOVE_ONLY))
+        return 0; // not made
     ck_sys_unlinkat(m->runtime, "control.sock", 0); // the usual contents, without looking
     ck_sys_unlinkat(m->runtime, "state", 0);
     ck_close_fd(&m->runtime);

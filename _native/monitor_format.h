@@ -31,7 +31,7 @@ bool ck_parse_stat(const char *stat, size_t size, uint64_t *flags, uint64_t *sta
 uint64_t ck_parse_counter(const char *text, size_t size, const char *key);
 
 // ---- monitor_cri.c: log records -----------------------------------------------------
-#define CK_LOG_PIECE 16384u          // longest text of one record
+#define CK_LOG_PIECE 16384u            // longest text of one record
 #define CK_LOG_PREFIX (CK_STAMP + 10u) // stamp, stream, F or P and their spaces
 
 // Format as many whole records as fit. *used says how much of the data went in.
@@ -43,7 +43,8 @@ size_t ck_log_format(char *out, size_t capacity, const char stamp[CK_STAMP], con
 #define CK_BACKOFF_LAST_MS 60000u
 #define CK_BACKOFF_RESET_MS 10000u // a run this long counts as a success
 
-bool ck_restart_is_wanted(uint32_t policy, uint32_t maximum, uint32_t restarts, int32_t status, bool stopping);
+bool ck_restart_is_wanted(uint32_t policy, uint32_t maximum, uint32_t restarts, int32_t status,
+                          bool stopping);
 uint64_t ck_restart_backoff(uint64_t previous_ms, uint64_t run_ms);
 
 #endif

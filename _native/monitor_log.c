@@ -72,7 +72,8 @@ void ck_log_write(struct ck_monitor *m, uint32_t stream, const char *data, size_
         return;
     ck_format_stamp(stamp, ck_clock_ns());
     for (size_t used; size > 0; data += used, size -= used) {
-        size_t formatted = ck_log_format(m->scratch, CK_SCRATCH, stamp, stream ? "stderr" : "stdout", data, size, &used);
+        size_t formatted =
+            ck_log_format(m->scratch, CK_SCRATCH, stamp, stream ? "stderr" : "stdout", data, size, &used);
         write_records(m, m->scratch, formatted);
     }
 }

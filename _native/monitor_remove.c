@@ -11,8 +11,8 @@
 
 struct removal {
     struct ck_monitor *m;
-    int top;            // where deep directories are moved to
-    uint32_t moved;     // names them
+    int top;        // where deep directories are moved to
+    uint32_t moved; // names them
     bool progress;
 };
 

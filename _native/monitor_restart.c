@@ -3,7 +3,8 @@
 
 #include "ckit.h"
 
-bool ck_restart_is_wanted(uint32_t policy, uint32_t maximum, uint32_t restarts, int32_t status, bool stopping) {
+bool ck_restart_is_wanted(uint32_t policy, uint32_t maximum, uint32_t restarts, int32_t status,
+                          bool stopping) {
     if (stopping)
         return false;
     switch (policy) {

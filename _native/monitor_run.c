@@ -81,10 +81,21 @@ void ck_run_go(struct ck_monitor *m) {
     ck_launch_ready(&m->run.launch);
 }
 
+// A new cgroup for each run: the kernel may kill what is cloned into one that was killed before
+// (seen on 6.18: the child's kill count is compared with its parent's cgroup, not with its own).
+static int renew_cgroup(struct ck_monitor *m, uint32_t *detail) {
+    int error = ck_cgroup_remove(m);
+    m->oom_seen = 0;
+    return error ? error : ck_cgroup_make(m, detail);
+}
+
 static void run_again(struct ck_monitor *m) {
+    uint32_t detail = 0;
     int error;
     m->restart_at = CK_NEVER;
     m->restarts++;
+    if ((error = renew_cgroup(m, &detail)))
+        return ck_fail(m, CK_STEP_CGROUP, error, detail);
     if ((error = ck_clear_work_dirs(m)))
         return ck_fail(m, CK_STEP_DIRS, error, 0);
     if ((error = ck_run_prepare(m)))

@@ -135,6 +135,11 @@ int ck_do_NEW_FILESYSTEM(struct ck_run *run, struct ck_field *field) {
     return err < 0 ? err : ck_finish_filesystem(run, field[0].number, context, field[2].number);
 }
 
+// The working directory as a place for mounts on their way: never the host's mount table.
+int ck_open_scratch(const struct ck_run *run) {
+    return run->namespaces & CK_NS_MOUNT ? ck_open_at(CK_AT_FDCWD, ".", O_PATH | O_DIRECTORY, 0) : -EPERM;
+}
+
 // ---- trees ---------------------------------------------------------------------------
 
 int ck_do_OPEN_TREE(struct ck_run *run, struct ck_field *field) {
@@ -143,28 +148,23 @@ int ck_do_OPEN_TREE(struct ck_run *run, struct ck_field *field) {
     return ck_slot_fill(run, field[0].number, &mount);
 }
 
-// Before Linux 6.15 nothing can be cloned out of a detached mount. So the slot's mount is attached
-// for the moment, on the working directory in this private mount namespace, and cloned out of that;
-// the slot goes on with a detached clone of the whole.
+// Before Linux 6.15 nothing can be cloned out of a detached mount. So the slot's mount is left on the
+// working directory, in this private mount namespace, until PIVOT drops all that; the subtree is cloned
+// out of it, and the slot goes on with a detached clone of the whole.
 int ck_do_OPEN_SUBTREE(struct ck_run *run, struct ck_field *field) {
     struct ck_slot *of = &run->slot[field[1].number];
     int source = ck_slot_fd(run, field[1].number);
     CK_CLOSE int entry = source < 0 ? source : ck_open_at(source, field[2].text.at, O_PATH, CK_INSIDE);
     if (entry < 0)
         return entry;
-    CK_CLOSE int here = ck_open_at(CK_AT_FDCWD, ".", O_PATH | O_DIRECTORY, 0);
+    CK_CLOSE int here = ck_open_scratch(run);
     int err = here < 0 ? here : ck_move_mount(source, here);
     if (err < 0)
         return err;
     CK_CLOSE int subtree = ck_clone_mount(entry, false);
     CK_CLOSE int whole = ck_clone_mount(source, true);
-    err = ck_status(CK_SYS1(__NR_fchdir, source));
-    if (err == 0)
-        err = ck_status(CK_SYS2(__NR_umount2, ".", CK_MNT_DETACH));
-    if (err == 0)
-        err = ck_status(CK_SYS1(__NR_fchdir, here));
-    if (err < 0 || whole < 0)
-        return err < 0 ? err : whole;
+    if (whole < 0)
+        return whole;
     ck_close(of->fd);
     of->fd = ck_steal_fd(&whole);
     return ck_slot_fill(run, field[0].number, &subtree);

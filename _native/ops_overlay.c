@@ -10,9 +10,9 @@
 #include "execute.h"
 #include "resolve.h"
 
-#define FD_NAME_MAX 32    // "/proc/self/fd/" and a number
-#define MOUNT_DATA 4096   // what mount(2) copies of its options
-#define MAX_LAYERS 512    // overlayfs itself stops at 500
+#define FD_NAME_MAX 32  // "/proc/self/fd/" and a number
+#define MOUNT_DATA 4096 // what mount(2) copies of its options
+#define MAX_LAYERS 512  // overlayfs itself stops at 500
 
 struct overlay {
     struct ck_strings lowers;
@@ -73,7 +73,7 @@ static int make_configured(struct ck_run *run, struct ck_field *field, struct ov
     return err < 0 ? err : ck_finish_filesystem(run, field[0].number, context, 0);
 }
 
-// ---- mount(2): one string, then a detached clone of the mount ------------------------
+// ---- mount(2): one string, onto the working directory; then a detached clone of that ---
 
 struct layers { // open until the mount is made
     int fd[MAX_LAYERS];
@@ -147,9 +147,8 @@ static const char *mounted_here(struct line *line) {
 static int make_joined(struct ck_run *run, struct ck_field *field, struct overlay *overlay) {
     __attribute__((cleanup(close_layers))) struct layers layers = {.count = 0};
     struct line line = {.length = 0};
-    if (!(run->namespaces & CK_NS_MOUNT)) // never on the host's mount table
-        return -EPERM;
-    int err = join(&line, &layers, overlay);
+    CK_CLOSE int scratch = ck_open_scratch(run);
+    int err = scratch < 0 ? scratch : join(&line, &layers, overlay);
     if (err == 0)
         err = ck_status(CK_SYS5(__NR_mount, "overlay", ".", "overlay", 0, line.text));
     if (err == 0)
@@ -157,10 +156,8 @@ static int make_joined(struct ck_run *run, struct ck_field *field, struct overla
     if (err < 0)
         return err;
     const char *here = mounted_here(&line);
-    CK_CLOSE int mount =
-        (int)CK_SYS3(__NR_open_tree, CK_AT_FDCWD, here, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
-    err = ck_status(CK_SYS2(__NR_umount2, here, CK_MNT_DETACH));
-    return err < 0 ? err : ck_slot_fill(run, field[0].number, &mount);
+    CK_CLOSE int mount = (int)CK_SYS3(__NR_open_tree, CK_AT_FDCWD, here, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+    return ck_slot_fill(run, field[0].number, &mount); // PIVOT drops the mount that stays here
 }
 
 int ck_do_NEW_OVERLAY(struct ck_run *run, struct ck_field *field) {

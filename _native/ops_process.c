@@ -51,8 +51,8 @@ static const struct {
     uint32_t ours;
     uint64_t kernel;
 } namespace_table[] = {
-    {CK_NS_USER, CLONE_NEWUSER}, {CK_NS_MOUNT, CLONE_NEWNS},      {CK_NS_PID, CLONE_NEWPID},
-    {CK_NS_IPC, CLONE_NEWIPC},   {CK_NS_UTS, CLONE_NEWUTS},       {CK_NS_NET, CLONE_NEWNET},
+    {CK_NS_USER, CLONE_NEWUSER},     {CK_NS_MOUNT, CLONE_NEWNS}, {CK_NS_PID, CLONE_NEWPID},
+    {CK_NS_IPC, CLONE_NEWIPC},       {CK_NS_UTS, CLONE_NEWUTS},  {CK_NS_NET, CLONE_NEWNET},
     {CK_NS_CGROUP, CLONE_NEWCGROUP},
 };
 
@@ -172,7 +172,8 @@ int ck_do_EXEC(struct ck_run *run, struct ck_field *field) {
     const char **envp = point(field[1].strings, argv);
     uint64_t no_signals = 0;
     point(field[2].strings, envp);
-    int err = ck_status(CK_SYS4(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, &no_signals, NULL, sizeof(no_signals)));
+    int err =
+        ck_status(CK_SYS4(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, &no_signals, NULL, sizeof(no_signals)));
     if (err == 0)
         err = try_candidates(field[0].strings, argv, envp);
     if (err == -ENOENT)

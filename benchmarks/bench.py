@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.imports import measure_import
-from benchmarks.lab import CHECKOUT, USER, Lab, describe_machine, prepare_lab
+from benchmarks.lab import CHECKOUT, Lab, describe_machine, prepare_lab
 from benchmarks.match import Match
 from benchmarks.table import Result, as_dicts, as_text
 

@@ -12,7 +12,7 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 Handler = Callable[..., Any]  # what comes back is JSON
 
@@ -63,7 +63,7 @@ class Contender:
             raise MeasurementError(f"{do}: {answer['error']}")
         return answer["result"]
 
-    def __enter__(self) -> Contender:
+    def __enter__(self) -> Self:
         """Return itself."""
         return self
 

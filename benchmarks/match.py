@@ -62,7 +62,7 @@ class Match:
             "throughput": self.throughput,
             "memory": self.memory,
             "rootless": self.rootless_ratio,
-            "list": self.list,
+            "list": self.list_many,
         }
 
     def run(self) -> Result:
@@ -121,7 +121,7 @@ class Match:
             detail={name: summarise(values) for name, values in samples.items()},
         )
 
-    def list(self) -> Result:
+    def list_many(self) -> Result:
         """All containers of an engine that has many."""
         return _result(self.ours.ask("list", n=CONTAINERS, rounds=5 * self.turns), [])
 

@@ -10,9 +10,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from benchmarks.contender import serve
-
 import container_kit as ck
+from benchmarks.contender import serve
 
 ROOT, RUNTIME, ROOTFS = sys.argv[1:4]
 HEAP_MIB = int(sys.argv[4]) if len(sys.argv) > 4 else 0

@@ -1,8 +1,8 @@
-"""Containers as a library: images, containers, volumes and networks without a daemon or root.
+r"""Containers as a library: images, containers, volumes and networks without a daemon or root.
 
     >>> import container_kit as ck
     >>> ck.run(ck.Image.host(), ["echo", "hello"], text=True).stdout
-    'hello\\n'
+    'hello\n'
 
 Names are loaded when they are first used, so importing this package costs next to nothing.
 """
@@ -12,22 +12,30 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from container_kit import errors as errors, wait as wait
+    from container_kit import errors as errors
+    from container_kit import wait as wait
     from container_kit._runtime.logs import LogLine as LogLine
     from container_kit._runtime.probes import Capability as Capability
     from container_kit._spec.events import Event as Event
-    from container_kit._spec.healthcheck import Healthcheck as Healthcheck, RestartPolicy as RestartPolicy
+    from container_kit._spec.healthcheck import Healthcheck as Healthcheck
+    from container_kit._spec.healthcheck import RestartPolicy as RestartPolicy
     from container_kit._spec.image_config import ImageConfig as ImageConfig
     from container_kit._spec.log_config import LogConfig as LogConfig
     from container_kit._spec.mounts import Mount as Mount
-    from container_kit._spec.options import ContainerOptions as ContainerOptions, ProcessOptions as ProcessOptions
+    from container_kit._spec.options import ContainerOptions as ContainerOptions
+    from container_kit._spec.options import ProcessOptions as ProcessOptions
     from container_kit._spec.resources import Ulimit as Ulimit
-    from container_kit._spec.security import SeccompMode as SeccompMode, Security as Security
+    from container_kit._spec.security import SeccompMode as SeccompMode
+    from container_kit._spec.security import Security as Security
     from container_kit.completed import Completed as Completed
     from container_kit.container import Container as Container
     from container_kit.engine import (
         Engine as Engine,
+    )
+    from container_kit.engine import (
         default_engine as default_engine,
+    )
+    from container_kit.engine import (
         set_default_engine as set_default_engine,
     )
     from container_kit.errors import ContainerKitError as ContainerKitError
@@ -35,14 +43,28 @@ if TYPE_CHECKING:
     from container_kit.inspection import Inspection as Inspection
     from container_kit.process import (
         DEVNULL as DEVNULL,
+    )
+    from container_kit.process import (
         PIPE as PIPE,
+    )
+    from container_kit.process import (
         STDOUT as STDOUT,
+    )
+    from container_kit.process import (
         Exited as Exited,
+    )
+    from container_kit.process import (
         Process as Process,
+    )
+    from container_kit.process import (
         Stderr as Stderr,
+    )
+    from container_kit.process import (
         Stdout as Stdout,
     )
-    from container_kit.shortcuts import run as run, shell as shell, start as start
+    from container_kit.shortcuts import run as run
+    from container_kit.shortcuts import shell as shell
+    from container_kit.shortcuts import start as start
 
 __version__ = "0.1.0"
 

@@ -8,7 +8,7 @@ import stat
 import subprocess
 from collections.abc import Sequence
 from types import TracebackType
-from typing import IO, TypedDict
+from typing import IO, Self, TypedDict
 
 import attrs
 
@@ -17,7 +17,7 @@ from container_kit._runtime.site import Site
 from container_kit._spec.mounts import Mount, MountKind
 from container_kit._spec.options import ContainerOptions, parse_options
 from container_kit._state.container_record import ContainerRecord
-from container_kit.errors import InvalidMountError, InvalidSpecError
+from container_kit.errors import ImageNotFoundError, InvalidMountError, InvalidSpecError
 from container_kit.image import Image
 
 _LARGEST_ENV_FILE = 1 << 20
@@ -32,7 +32,7 @@ def new_record(
         InvalidSpecError: an option makes no sense; ImageNotFoundError: there is no such image.
     """
     if isinstance(image, str):
-        image = Image.get(image)
+        raise ImageNotFoundError(name=image, hint="use Image.host() or Image.from_directory(path)")
     config = parse_options(command, options, env_file_text=_env_files(options))
     if config.mounts:
         config = attrs.evolve(config, mounts=tuple(_checked(mount) for mount in config.mounts))
@@ -80,7 +80,7 @@ class Streams:
         self._ours = dict.fromkeys(self._ours, -1)
         return taken
 
-    def __enter__(self) -> Streams:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -106,8 +106,8 @@ def _env_files(options: ContainerOptions) -> tuple[str, ...]:
     given = options.get("env_file")
     if given is None:
         return ()
-    paths = [given] if isinstance(given, str) or hasattr(given, "__fspath__") else list(given)  # type: ignore[arg-type]
-    return tuple(_read_env_file(os.fspath(path)) for path in paths)  # type: ignore[arg-type]
+    paths = (given,) if isinstance(given, str) or not isinstance(given, Sequence) else given
+    return tuple(_read_env_file(path if isinstance(path, str) else path.__fspath__()) for path in paths)
 
 
 def _read_env_file(path: str) -> str:

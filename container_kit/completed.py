@@ -43,7 +43,9 @@ class Completed(subprocess.CompletedProcess[Output], Generic[Output]):
         usage: Usage | None = None,
         timeout: float | None = None,
     ) -> None:
-        super().__init__(tuple(args), returncode, stdout, stderr)
+        super().__init__(tuple(args), returncode)
+        self.stdout = stdout
+        self.stderr = stderr
         self.timed_out = timed_out
         self.oom_killed = oom_killed
         self.truncated = truncated

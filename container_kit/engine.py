@@ -6,12 +6,12 @@ the same time. Opening one finishes or undoes what dead processes left in it.
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 import time
 from collections.abc import Iterator
 from types import TracebackType
+from typing import Self
 
 from container_kit._linux import kernel, processes
 from container_kit._runtime.probes import Capability, find_capabilities, find_host_facts
@@ -105,7 +105,7 @@ class Engine:
         """End the containers that this process owns and free what the engine holds. Idempotent."""
         self.site.close()
 
-    def __enter__(self) -> Engine:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -147,11 +147,11 @@ def _host_facts(home: Home, database: Database, boot: str) -> HostFacts:
     # The overlay form is probed with a real launch, once a boot; the rest is read afresh.
     key = f"overlay_form {os.geteuid()}"
     rows = database.query("SELECT value FROM meta WHERE key = ?", (key,))
-    known = json.loads(str(rows[0][0])) if rows else {}
-    if known.get("boot") == boot:
-        return find_host_facts(home.root, OverlayForm(known["form"]))
+    known_boot, _, form = str(rows[0][0]).partition(" ") if rows else ("", "", "")
+    if known_boot == boot:
+        return find_host_facts(home.root, OverlayForm(int(form)))
     facts = find_host_facts(home.root)
     with database.transaction() as connection:
-        value = json.dumps({"boot": boot, "form": int(facts.overlay_form)})
+        value = f"{boot} {facts.overlay_form.value}"
         connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
     return facts

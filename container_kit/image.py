@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import attrs
 
@@ -18,10 +17,7 @@ from container_kit._images.mountpoints import build_mountpoints
 from container_kit._spec.image_config import ImageConfig
 from container_kit._spec.paths import ContainerPath, HostPath, parse_host_path
 from container_kit._spec.root_filesystem import OverlayLayers, RootFilesystem
-from container_kit.errors import ImageError, ImageNotFoundError, InvalidSpecError
-
-if TYPE_CHECKING:
-    from container_kit.engine import Engine
+from container_kit.errors import ImageError, InvalidSpecError
 
 _NEVER_INCLUDED = ("/", "/proc", "/sys", "/dev", "/home", "/root", "/var", "/etc", "/run", "/boot")
 
@@ -32,8 +28,8 @@ class Image:
 
     name: str
     config: ImageConfig
-    _directory: HostPath | None = None
-    _include: tuple[HostPath, ...] = ()
+    _directory: HostPath | None = attrs.field(default=None, alias="directory")
+    _include: tuple[HostPath, ...] = attrs.field(default=(), alias="include")
 
     @classmethod
     def host(cls, *, include: Sequence[str | os.PathLike[str]] = ()) -> Image:
@@ -69,15 +65,6 @@ class Image:
         if not os.path.isdir(directory):
             raise ImageError(image=directory, reason="is not a directory", hint="give the root of a file system tree")
         return cls(name=directory, config=config or ImageConfig(), directory=directory)
-
-    @classmethod
-    def get(cls, name: str, *, engine: Engine | None = None) -> Image:
-        """Return a stored image by name.
-
-        Raises:
-            ImageNotFoundError: always, until images can be pulled; `host` and directories need no name.
-        """
-        raise ImageNotFoundError(name=name, hint="use Image.host() or Image.from_directory(path)")
 
     def root(self, layers: HostPath) -> RootFilesystem:
         """Return the overlays of a container of this image. Generated parts are kept below `layers`."""

@@ -12,7 +12,7 @@ import shutil
 import sys
 import termios
 import tty
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -115,7 +115,7 @@ def _size_follower(process: Process) -> Callable[[], None]:
 
 
 @contextmanager
-def _raw_terminal(fd: int) -> Iterator[None]:
+def _raw_terminal(fd: int) -> Generator[None]:
     if not os.isatty(fd):
         yield
         return

@@ -16,7 +16,7 @@ import termios
 import time
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import IO, Protocol, TypeAlias
+from typing import IO, Protocol, Self, TypeAlias
 
 import attrs
 
@@ -58,11 +58,25 @@ Event: TypeAlias = Stdout | Stderr | Exited
 class Conversation(Protocol):
     """What stands behind a process: an exec session, or an attachment to a container's own process."""
 
-    def fileno(self) -> int: ...
-    def poll(self, deadline: float | None = 0.0) -> Ending | None: ...
-    def signal(self, number: int) -> None: ...
-    def kill_tree(self) -> None: ...
-    def close(self) -> None: ...
+    def fileno(self) -> int:
+        """Return a descriptor that becomes readable when the process has ended."""
+        ...
+
+    def poll(self, deadline: float | None = 0.0) -> Ending | None:
+        """Return how it ended, waiting until `deadline` (monotonic seconds)."""
+        ...
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the process."""
+        ...
+
+    def kill_tree(self) -> None:
+        """Kill it and everything it started."""
+        ...
+
+    def close(self) -> None:
+        """End the conversation."""
+        ...
 
 
 class Process:
@@ -196,7 +210,7 @@ class Process:
             WaitTimeoutError: `timeout` seconds passed without any output or end.
         """
         feeder = _Feeder(self.stdin, data or b"")
-        output: dict[type[Stdout] | type[Stderr], bytearray] = {Stdout: bytearray(), Stderr: bytearray()}
+        output: dict[type[Stdout | Stderr], bytearray] = {Stdout: bytearray(), Stderr: bytearray()}
         with feeder:
             for event in self.events(timeout):
                 if not isinstance(event, Exited):
@@ -226,7 +240,7 @@ class Process:
             self._terminal = -1
         self._session.close()
 
-    def __enter__(self) -> Process:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -237,7 +251,7 @@ class Process:
     def __repr__(self) -> str:
         return f"<Process {list(self.args)}>"
 
-    def _last_output(self, streams: dict[int, type[Stdout] | type[Stderr]]) -> Iterator[Event]:
+    def _last_output(self, streams: dict[int, type[Stdout | Stderr]]) -> Iterator[Event]:
         # What the ended process wrote is in its pipes; others that hold them open are not waited for.
         for fd, kind in streams.items():
             os.set_blocking(fd, False)

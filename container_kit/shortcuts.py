@@ -11,10 +11,11 @@ from container_kit._runtime.messages import ExitFlag
 from container_kit._runtime.state_file import Usage
 from container_kit._spec.options import ContainerOptions
 from container_kit.completed import Completed
-from container_kit.container import MAX_OUTPUT, Container
+from container_kit.container import Container
 from container_kit.engine import Engine, default_engine
 from container_kit.errors import InvalidSpecError
 from container_kit.image import Image
+from container_kit.interior import MAX_OUTPUT
 from container_kit.wait import Condition, await_condition
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -20,42 +20,32 @@ if TYPE_CHECKING:
 _DEFAULT_SECONDS = 60.0
 
 
-class Condition(Protocol):
-    """Something that becomes true of a container."""
-
-    @property
-    def wants_exit(self) -> bool:
-        """True when the container's end can fulfil it rather than end all hope."""
-        ...
+class Condition:
+    """Something that becomes true of a container; combine with `&` and `|`."""
 
     def holds(self, container: Container) -> bool:
         """Say whether it is true now."""
-        ...
+        raise NotImplementedError
 
-    def __str__(self) -> str: ...
-
-
-class _Composable:
-    wants_exit: bool = False
-
-    def __and__(self: Condition, other: Condition) -> All:
-        return All((self, other))
-
-    def __or__(self: Condition, other: Condition) -> Any:
-        return Any((self, other))
-
-    def within(self: Condition, seconds: float) -> Within:
+    def within(self, seconds: float) -> Within:
         """Return the condition with a time limit of its own."""
         return Within(self, seconds)
 
+    def __and__(self, other: Condition) -> All:
+        return All((self, other))
+
+    def __or__(self, other: Condition) -> Any:
+        return Any((self, other))
+
 
 @attrs.frozen
-class Log(_Composable):
+class Log(Condition):
     """A line of the log matches."""
 
     pattern: re.Pattern[str]
 
     def holds(self, container: Container) -> bool:
+        """Search all lines that are there."""
         return any(self.pattern.search(line.text) for line in container.logs())
 
     def __str__(self) -> str:
@@ -63,12 +53,13 @@ class Log(_Composable):
 
 
 @attrs.frozen
-class Port(_Composable):
+class Port(Condition):
     """Something listens on a TCP port inside the container."""
 
     number: int
 
     def holds(self, container: Container) -> bool:
+        """Look into the container's table of sockets; nothing connects."""
         return self.number in container.listening_ports()
 
     def __str__(self) -> str:
@@ -76,10 +67,11 @@ class Port(_Composable):
 
 
 @attrs.frozen
-class Healthy(_Composable):
+class Healthy(Condition):
     """The health check succeeds."""
 
     def holds(self, container: Container) -> bool:
+        """Ask for the health check's last word."""
         return container.health == "healthy"
 
     def __str__(self) -> str:
@@ -87,13 +79,13 @@ class Healthy(_Composable):
 
 
 @attrs.frozen
-class Exit(_Composable):
+class Exit(Condition):
     """The container has ended, with a certain code if one is given."""
 
     code: int | None = None
-    wants_exit = True
 
     def holds(self, container: Container) -> bool:
+        """Compare the exit code."""
         ended = container.exit_code
         return ended is not None and (self.code is None or ended == self.code)
 
@@ -102,16 +94,13 @@ class Exit(_Composable):
 
 
 @attrs.frozen
-class All(_Composable):
+class All(Condition):
     """Every part holds (`&`)."""
 
     parts: tuple[Condition, ...]
 
-    @property
-    def wants_exit(self) -> bool:  # type: ignore[override]  # a property here, a constant in the simple conditions
-        return all(part.wants_exit for part in self.parts)
-
     def holds(self, container: Container) -> bool:
+        """Ask every part."""
         return all(part.holds(container) for part in self.parts)
 
     def __str__(self) -> str:
@@ -119,16 +108,13 @@ class All(_Composable):
 
 
 @attrs.frozen
-class Any(_Composable):
+class Any(Condition):
     """At least one part holds (`|`)."""
 
     parts: tuple[Condition, ...]
 
-    @property
-    def wants_exit(self) -> bool:  # type: ignore[override]  # as in All
-        return any(part.wants_exit for part in self.parts)
-
     def holds(self, container: Container) -> bool:
+        """Ask until one says yes."""
         return any(part.holds(container) for part in self.parts)
 
     def __str__(self) -> str:
@@ -136,17 +122,14 @@ class Any(_Composable):
 
 
 @attrs.frozen
-class Within(_Composable):
+class Within(Condition):
     """A condition with a time limit."""
 
     condition: Condition
     seconds: float
 
-    @property
-    def wants_exit(self) -> bool:  # type: ignore[override]  # as in All
-        return self.condition.wants_exit
-
     def holds(self, container: Container) -> bool:
+        """Ask the condition."""
         return self.condition.holds(container)
 
     def __str__(self) -> str:
@@ -190,12 +173,10 @@ def await_condition(container: Container, condition: Condition, timeout: float |
     deadline = time.monotonic() + limit
     pause = container.pauser()
     while True:
+        ended = container.exit_code  # before the condition: what an ended container wrote is all there
         if condition.holds(container):
             return
-        ended = container.exit_code
-        if ended is not None and not (condition.wants_exit and condition.holds(container)):
-            if condition.holds(container):  # it became true between the two looks
-                return
+        if ended is not None:
             raise WaitFailedError(container=container.name, exit_code=ended, log_tail=container.log_tail())
         if time.monotonic() >= deadline:
             raise WaitTimeoutError(

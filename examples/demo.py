@@ -56,15 +56,14 @@ def lifecycle(engine: ck.Engine, image: ck.Image) -> None:
 
 def main() -> int:
     """Run the tour in a temporary engine."""
-    with tempfile.TemporaryDirectory(prefix="container_kit-demo-", dir="/var/tmp") as root:
-        with ck.Engine(root) as engine:
-            image = ck.Image.host()
-            one_shot(engine, image)
-            lifecycle(engine, image)
-            print("what this host offers")
-            for capability in engine.capabilities():
-                sign = "yes" if capability else "no "
-                show(f"{sign} {capability.name.split(' (')[0]}", capability.reason)
+    with tempfile.TemporaryDirectory(prefix="container_kit-demo-", dir="/var/tmp") as root, ck.Engine(root) as engine:
+        image = ck.Image.host()
+        one_shot(engine, image)
+        lifecycle(engine, image)
+        print("what this host offers")
+        for capability in engine.capabilities():
+            sign = "yes" if capability else "no "
+            show(f"{sign} {capability.name.split(' (')[0]}", capability.reason)
     print("done: nothing is left behind")
     return 0
 

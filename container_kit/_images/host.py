@@ -65,6 +65,7 @@ _GENERATED = {
     "etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
 }
 _FORMAT = "2"
+_PUBLIC = 0o755  # whoever a container's user is looks into its root
 
 
 def host_root(layers: HostPath, include: Sequence[HostPath]) -> RootFilesystem:
@@ -93,7 +94,7 @@ def build_skeleton(layers: HostPath, include: Sequence[HostPath]) -> HostPath:
     temporary = f"{layers}/.host-{os.getpid()}-{os.urandom(4).hex()}"
     os.makedirs(temporary, mode=0o755)
     try:
-        os.chmod(temporary, 0o755)
+        os.chmod(temporary, _PUBLIC)
         _fill(temporary, files, include)
         os.rename(temporary, final)
     except OSError:

@@ -15,6 +15,7 @@ from container_kit._spec.paths import HostPath
 DIRECTORIES = {"proc": 0o555, "sys": 0o555, "dev": 0o755, "etc": 0o755}
 FILES = ("etc/hosts", "etc/hostname", "etc/resolv.conf")
 _NAME = "mountpoints-1"
+_PUBLIC = 0o755  # whoever a container's user is looks into its root
 
 
 def build_mountpoints(layers: HostPath) -> HostPath:
@@ -25,7 +26,7 @@ def build_mountpoints(layers: HostPath) -> HostPath:
     temporary = f"{layers}/.{_NAME}-{os.getpid()}-{os.urandom(4).hex()}"
     os.mkdir(temporary)
     try:
-        os.chmod(temporary, 0o755)
+        os.chmod(temporary, _PUBLIC)
         for name, mode in DIRECTORIES.items():
             os.mkdir(f"{temporary}/{name}")
             os.chmod(f"{temporary}/{name}", mode)

@@ -94,7 +94,7 @@ def read_number(path: str, file: str) -> int | None:
     return int(text) if text.isdigit() else None
 
 
-def freeze(path: str, frozen: bool, timeout: float = 10.0) -> None:
+def freeze(path: str, *, frozen: bool, timeout: float = 10.0) -> None:
     """Freeze or thaw every process in the cgroup and wait until the kernel says it is so.
 
     Raises:
@@ -148,13 +148,14 @@ def remove(path: str, timeout: float = 2.0) -> None:
         try:
             for directory, _, _ in os.walk(path, topdown=False):
                 os.rmdir(directory)
-            return
         except FileNotFoundError:
             return
         except OSError as err:
             if err.errno != errno.EBUSY or time.monotonic() > deadline:
                 raise CgroupError(attempted=f"cannot remove the control group {path}", errno=err.errno) from err
             time.sleep(0.001)
+        else:
+            return
 
 
 def _refused(path: str, file: str, value: str, number: int | None) -> CgroupError:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 from typing import Final
 
-from container_kit._plan.seccomp import Condition, Rule, SeccompProfile, Comparison, refuse
+from container_kit._plan.seccomp import Comparison, Condition, Rule, SeccompProfile, refuse
 
 _ALWAYS = """
     accept accept4 access adjtimex alarm bind brk cachestat capget capset chdir chmod chown clock_adjtime

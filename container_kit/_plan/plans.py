@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-
 import attrs
 
 from container_kit._plan import describe
@@ -35,7 +33,7 @@ class LaunchPlan:
     def __attrs_post_init__(self) -> None:
         check_slots(self.gather, self.attach)
 
-    @cached_property
+    @property
     def steps(self) -> tuple[AnyStep, ...]:
         """All steps in order; the change of root is one of them."""
         last = () if self.exec is None else (self.exec,)
@@ -66,7 +64,7 @@ class ExecPlan:
     def __attrs_post_init__(self) -> None:
         check_slots(self.gather)
 
-    @cached_property
+    @property
     def steps(self) -> tuple[AnyStep, ...]:
         """All steps in order."""
         return (*self.gather, *self.confine, self.exec)
@@ -95,7 +93,7 @@ class ProbePlan:
     def __attrs_post_init__(self) -> None:
         check_slots(self.gather)
 
-    @cached_property
+    @property
     def steps(self) -> tuple[AnyStep, ...]:
         """All steps in order."""
         return self.gather

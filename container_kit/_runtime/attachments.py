@@ -52,8 +52,6 @@ def attach(site: Site, container_id: str, *, stdin: bool, tty: bool) -> Attachme
         received = connection.receive()
         assert received is not None  # no deadline was given
         message, fds = received
-        if message.type != MessageType.OK:
-            raise HostError(attempted=f"cannot attach to container {container_id[:12]}", errno=message.error)
     except MonitorGoneError as err:
         _close_all(connection, [read for read, _ in pipes])
         raise _not_running(container_id) from err
@@ -64,6 +62,9 @@ def attach(site: Site, container_id: str, *, stdin: bool, tty: bool) -> Attachme
         for _, write in pipes:
             os.close(write)
     outputs = [read for read, _ in pipes]
+    if message.type != MessageType.OK:
+        _close_all(connection, outputs)
+        raise HostError(attempted=f"cannot attach to container {container_id[:12]}", errno=message.error)
     return Attachment(connection, fds[0] if fds else -1, outputs[0], outputs[1] if len(outputs) > 1 else -1)
 
 

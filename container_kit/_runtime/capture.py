@@ -18,7 +18,7 @@ _PIPE_ATOMIC = 4096  # PIPE_BUF: a write of this much does not block when poll s
 class Pipes:
     """Three pipes: the command's ends (`theirs`) and the caller's ends. Close both sides; closing twice is fine."""
 
-    def __init__(self, devnull: int, feed: bool) -> None:
+    def __init__(self, devnull: int, *, feed: bool) -> None:
         self._open: set[int] = set()
         stdin, self.stdin = self._pipe() if feed else (devnull, -1)
         self.stdout, stdout = self._pipe()

@@ -12,6 +12,7 @@ import socket
 import time
 from collections.abc import Sequence
 from types import TracebackType
+from typing import Self
 
 from container_kit._runtime.messages import Message, MessageType, receive, send
 
@@ -94,7 +95,7 @@ class Connection:
         """Hang up; an exec session that is not detached ends with it."""
         self._socket.close()
 
-    def __enter__(self) -> Connection:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -10,7 +10,6 @@ import errno
 
 from container_kit._linux.files import filesystem_of
 from container_kit._plan.describe import describe_step
-from container_kit._plan.plans import ExecPlan, LaunchPlan, ProbePlan
 from container_kit._plan.ops import (
     Attach,
     Chdir,
@@ -26,6 +25,7 @@ from container_kit._plan.ops import (
     Uid,
     WriteProc,
 )
+from container_kit._plan.plans import ExecPlan, LaunchPlan, ProbePlan
 from container_kit._runtime.messages import Blame, Message
 from container_kit.errors import (
     CgroupError,

@@ -102,8 +102,7 @@ def await_started(site: Site, plan: LaunchPlan, supervision: Supervision) -> int
 def _settings(site: Site, spec: Specification, plan: LaunchPlan, *, direct: bool) -> MonitorSettings:
     config, check = spec.config, spec.healthcheck
     cgroup_parent = site.cgroup_parent
-    timing = {} if check is None else _health_timing(check)
-    return MonitorSettings(
+    settings = MonitorSettings(
         flags=_flags(spec, plan, direct=direct),
         owner_pid=os.getpid(),
         namespaces=plan.namespaces,
@@ -118,8 +117,8 @@ def _settings(site: Site, spec: Specification, plan: LaunchPlan, *, direct: bool
         restart_max=config.restart.maximum,
         log_max_bytes=config.log.max_bytes,
         log_max_files=config.log.max_files,
-        **timing,
     )
+    return settings if check is None else _with_health_timing(settings, check)
 
 
 def _flags(spec: Specification, plan: LaunchPlan, *, direct: bool) -> MonitorFlag:
@@ -157,11 +156,12 @@ def _health_plan(site: Site, spec: Specification) -> ExecPlan | None:
     )
 
 
-def _health_timing(check: Healthcheck) -> dict[str, int]:
-    return {
-        "health_interval_ms": round(check.interval * 1000),
-        "health_timeout_ms": round(check.timeout * 1000),
-        "health_retries": check.retries,
-        "health_start_period_ms": round(check.start_period * 1000),
-        "health_start_interval_ms": round(check.start_interval * 1000),
-    }
+def _with_health_timing(settings: MonitorSettings, check: Healthcheck) -> MonitorSettings:
+    return attrs.evolve(
+        settings,
+        health_interval_ms=round(check.interval * 1000),
+        health_timeout_ms=round(check.timeout * 1000),
+        health_retries=check.retries,
+        health_start_period_ms=round(check.start_period * 1000),
+        health_start_interval_ms=round(check.start_interval * 1000),
+    )

@@ -1,4 +1,4 @@
-"""Reading a container's log: CRI lines in `log`, older ones in `log.1`, `log.2`, …
+"""Reading a container's log: CRI lines in `log`, older ones in `log.1`, `log.2` and so on.
 
 The monitor writes and rotates; any number of readers follow along without it. A record
 ends at a newline of the container's output or where a long line was cut (`P`).

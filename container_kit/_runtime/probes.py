@@ -10,7 +10,7 @@ import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 
 import attrs
@@ -19,8 +19,8 @@ from container_kit._linux import idmap, kernel
 from container_kit._linux.files import filesystem_of
 from container_kit._plan.encode import encode_request
 from container_kit._plan.flags import MountAttr, Namespace
-from container_kit._plan.plans import ProbePlan
 from container_kit._plan.ops import LoopbackUp, NewFilesystem, NewOverlay, OpenTree
+from container_kit._plan.plans import ProbePlan
 from container_kit._plan.settings import MonitorFlag, MonitorSettings
 from container_kit._runtime.messages import Message, MessageType
 from container_kit._runtime.site import Site
@@ -94,7 +94,6 @@ def find_overlay_form(root: HostPath, user_namespace: int | None) -> OverlayForm
         for form in OverlayForm:
             for name in ("lower", "upper", "work"):
                 os.makedirs(f"{directory}/{form}/{name}")
-            os.chmod(f"{directory}/{form}", 0o755)
             step = NewOverlay(
                 slot=0,
                 lowers=(HostPath(f"{directory}/{form}/lower"),),
@@ -260,14 +259,13 @@ def _v1_controllers() -> set[str]:
 
 
 @contextmanager
-def _scratch(root: str) -> Iterator[str]:
+def _scratch(root: str) -> Generator[str]:
     # Not TemporaryDirectory: what an overlay leaves in its work directory has mode 0.
     try:
         directory = tempfile.mkdtemp(prefix=".probe-", dir=root)
     except OSError as err:
         raise RootDirectoryError(path=root, reason="it cannot be written", errno=err.errno) from err
     try:
-        os.chmod(directory, 0o755)
         yield directory
     finally:
         for path, names, _ in os.walk(directory):

@@ -70,7 +70,7 @@ def _finding(record: ContainerRecord) -> str:
         return "" if processes.is_alive(monitor) else "its monitor is gone"
     if record.phase is Phase.REMOVING:
         return "its removal was not finished"
-    if record.phase in (Phase.CREATED, Phase.EXITED) and is_ephemeral(record) and not has_living_owner(record):
+    if is_ephemeral(record) and not has_living_owner(record):
         return "its owner is gone"
     return ""
 

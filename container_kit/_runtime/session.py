@@ -22,7 +22,7 @@ class Ending:
 
     code: int
     oom_killed: bool = False
-    usage: Usage = Usage()
+    usage: Usage = attrs.field(factory=Usage)
 
     @classmethod
     def from_message(cls, message: Message) -> Ending:

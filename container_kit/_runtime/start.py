@@ -18,8 +18,8 @@ from container_kit._runtime.failures import launch_failure
 from container_kit._runtime.launch import Specification
 from container_kit._runtime.messages import Blame, ExitFlag, Message, MessageType
 from container_kit._runtime.site import Site
-from container_kit._runtime.status import Look, forget, look
 from container_kit._runtime.state_file import ended_by
+from container_kit._runtime.status import Look, forget, look
 from container_kit._runtime.supervision import Supervision
 from container_kit._spec.container_config import ContainerConfig
 from container_kit._spec.ids import new_id_from

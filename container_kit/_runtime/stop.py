@@ -77,7 +77,7 @@ def freeze(site: Site, container_id: str, *, frozen: bool) -> None:
             reason=site.no_cgroup_reason or "the container has no control group",
             hint="run as root, or in a delegated cgroup (systemd-run --user --scope -p Delegate=yes …)",
         )
-    cgroup.freeze(path, frozen)
+    cgroup.freeze(path, frozen=frozen)
 
 
 def _await_gone(state: MonitorState, seconds: float) -> None:

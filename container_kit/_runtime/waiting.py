@@ -15,7 +15,7 @@ from container_kit._runtime.site import Site
 from container_kit._runtime.state_file import exit_code_of as _code_of
 from container_kit._runtime.status import Look
 from container_kit._spec.lifecycle import Action, Status, check_transition
-from container_kit._state import records
+from container_kit._state.container_record import Phase
 from container_kit.errors import ContainerNotFoundError, WaitTimeoutError
 
 _SHORTEST_PAUSE = 0.005
@@ -77,7 +77,7 @@ def _ask_supervision(site: Site, container_id: str, deadline: float | None) -> i
 
 def _ask_monitor(site: Site, container_id: str, deadline: float | None) -> int | None:
     seen = status.find(site, container_id)
-    if seen.status is Status.CREATED and seen.record.phase is records.Phase.CREATED:
+    if seen.status is Status.CREATED and seen.record.phase is Phase.CREATED:
         return _wait_for_start(site, container_id, deadline)
     check_transition(Action.WAIT, seen.status, seen.record.name)
     if (code := _ended(seen)) is not None:

@@ -14,14 +14,15 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Unpack
 
 import attrs
 
 from tests.unit.monitor import wire
-from tests.unit.monitor.wire import Message, step, strings, text, u32, u64
+from tests.unit.monitor.plans import PAYLOAD, Settings, container_plan, encode_settings
+from tests.unit.monitor.wire import Message
 
 PATIENCE = 10.0
-NAMESPACES = wire.NS_MOUNT | wire.NS_PID | wire.NS_IPC | wire.NS_UTS
 
 
 def wait_for(condition: Callable[[], bool], what: str, timeout: float = PATIENCE) -> None:
@@ -42,15 +43,15 @@ def is_alive(pid: int) -> bool:
 
 
 def payload_processes() -> set[int]:
-    """Return the processes that run this folder's payload."""
+    """Return the processes that run this folder's payload; a zombie has no command line and is none."""
     found: set[int] = set()
     for entry in Path("/proc").iterdir():
         try:
-            if entry.name.isdigit() and (entry / "comm").read_text() == "ck-test-payload\n":
+            if entry.name.isdigit() and (entry / "cmdline").read_bytes().startswith(PAYLOAD.encode() + b"\0"):
                 found.add(int(entry.name))
         except OSError:
             continue  # it ended while we looked
-    return {pid for pid in found if is_alive(pid)}
+    return found
 
 
 @attrs.define
@@ -196,36 +197,18 @@ class Bench:
     monitors: list[Monitor] = attrs.field(factory=list[Monitor])
     cgroup_parent: str = ""
 
-    def settings(self, number: int, flags: int, **changes: int | str | Sequence[str]) -> bytes:
-        """Return a settings record; the keywords are the names of CK_SETTINGS_FORMAT's comment."""
-        values: dict[str, int | str | Sequence[str]] = {
-            "flags": flags,
+    def settings(self, number: int, flags: int, **changes: Unpack[Settings]) -> bytes:
+        """Return the settings record of the container with this number."""
+        cgroup = f"ck-{self.place.name}-{number}" if self.cgroup_parent else ""
+        places: Settings = {
             "owner_pid": os.getpid(),
-            "namespaces": NAMESPACES,
             "container_dir": str(self.place / f"c{number}"),
             "runtime_dir": str(self.place / f"r{number}"),
-            "dirs": (),
-            "dir_mode": 0o755,
             "cgroup_parent": self.cgroup_parent,
-            "cgroup_name": f"ck-{self.place.name}-{number}" if self.cgroup_parent else "",
-            "cgroup_writes": (),
-            "stop_signal": int(signal.SIGTERM),
-            "stop_timeout_ms": 10_000,
-            "restart": wire.RESTART_NO,
-            "restart_max": 0,
-            "log_max_bytes": 1 << 20,
-            "log_max_files": 3,
-            "health_interval_ms": 0,
-            "health_timeout_ms": 0,
-            "health_retries": 0,
-            "health_start_period_ms": 0,
-            "health_start_interval_ms": 0,
+            "cgroup_name": cgroup,
         }
-        assert set(changes) <= set(values)
-        values.update(changes)
-        wide = {"stop_timeout_ms", "log_max_bytes"} | {name for name in values if name.startswith("health_")}
-        wide.remove("health_retries")
-        return b"".join(encode_setting(value, wide=name in wide) for name, value in values.items())
+        places.update(changes)
+        return encode_settings(flags, **places)
 
     def launch(
         self,
@@ -235,7 +218,7 @@ class Bench:
         health: Sequence[bytes] | None = None,
         stdio: Sequence[int] = (),
         data: bytes | None = None,
-        **changes: int | str | Sequence[str],
+        **changes: Unpack[Settings],
     ) -> Monitor:
         """Start a monitor for the payload with these words; it waits for GO."""
         number = len(self.monitors)
@@ -251,56 +234,20 @@ class Bench:
         self.monitors.append(monitor)
         return monitor
 
-    def run(self, *argv: str, flags: int = wire.LOG, **changes: int | str | Sequence[str]) -> tuple[Monitor, int]:
+    def run(self, *argv: str, flags: int = wire.LOG, **changes: Unpack[Settings]) -> tuple[Monitor, int]:
         """Launch the payload and wait until it runs; return its pid as well."""
         monitor = self.launch(*argv, flags=flags, **changes)
         return monitor, monitor.start()
 
     def plan(self, *argv: str, root: bytes | None = None, extra: Sequence[bytes] = ()) -> list[bytes]:
-        """Return the plan of a small container: the root directory bound, proc, the payload."""
-        return [
-            step(13, u32(signal.SIGKILL)),
-            root if root is not None else step(3, u32(0), text(self.rootfs), u32(0)),
-            step(1, u32(1), text("proc"), u32(0), strings(())),
-            step(20, u32(0)),
-            step(21, u32(1), text("/proc"), u32(0)),
-            *extra,
-            step(53),
-            execute(*argv),
-        ]
+        """Return the plan of a small container with this bench's root directory."""
+        return container_plan(self.rootfs, *argv, root=root, extra=extra)
 
     def close(self) -> None:
         """End all monitors and demand that no process of a container outlives its own."""
         for monitor in self.monitors:
             monitor.close()
         wait_for(lambda: not payload_processes(), "all payloads are gone")
-
-
-def encode_setting(value: int | str | Sequence[str], *, wide: bool) -> bytes:
-    """Return one field of the settings record."""
-    if isinstance(value, int):
-        return u64(value) if wide else u32(value)
-    return text(value) if isinstance(value, str) else strings(value)
-
-
-def execute(*argv: str) -> bytes:
-    """Return an EXEC step of the payload with these words."""
-    return step(60, strings(("/nowhere/payload", "/payload")), strings(("payload", *argv)), strings(("PATH=/",)))
-
-
-def exec_plan(*argv: str, namespaces: int = NAMESPACES, extra: Sequence[bytes] = ()) -> list[bytes]:
-    """Return the plan of a further process in a container."""
-    return [step(12, u32(namespaces)), step(13, u32(signal.SIGKILL)), *extra, execute(*argv)]
-
-
-def terminal_steps() -> list[bytes]:
-    """Return steps for /dev/pts and a terminal of 24 by 80."""
-    options = wire.strings(("newinstance", "ptmxmode=0666", "mode=0620"))
-    return [
-        step(1, u32(7), text("devpts"), u32(0), options),
-        step(21, u32(7), text("/dev/pts"), u32(0)),
-        step(49, text("/dev/pts"), u32(24, 80)),
-    ]
 
 
 def spawn(program: Path, fds: dict[int, int], arguments: Sequence[str] = ("ck-monitor",)) -> int:
@@ -310,7 +257,7 @@ def spawn(program: Path, fds: dict[int, int], arguments: Sequence[str] = ("ck-mo
     actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in high.items()]
     actions += [(os.POSIX_SPAWN_DUP2, null, number) for number in range(3)]
     try:
-        return os.posix_spawn(program, arguments, {}, file_actions=actions, setsid=True)
+        return os.posix_spawn(program, list(arguments), {}, file_actions=actions, setsid=True)
     finally:
         for fd in (null, *high.values()):
             os.close(fd)

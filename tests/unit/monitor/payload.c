@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -70,7 +69,8 @@ static int do_flood(char **arg) { // bytes in all, bytes of a line
         block[at - 1] = '\n';
     size -= size % line;
     for (size_t done = 0; done < total;) {
-        ssize_t wrote = write(1, block + done % size, size - done % size < total - done ? size - done % size : total - done);
+        ssize_t wrote = write(1, block + done % size,
+                              size - done % size < total - done ? size - done % size : total - done);
         if (wrote < 0)
             return 1;
         done += (size_t)wrote;
@@ -157,14 +157,14 @@ static const struct {
     const char *word;
     int (*act)(char **arg);
 } words[] = {
-    {"exit", do_exit},   {"say", do_say},     {"cat", do_cat},           {"sleep", do_sleep}, {"trap", do_trap},
-    {"crash", do_crash}, {"flood", do_flood}, {"bytes", do_bytes},       {"count", do_count}, {"exists", do_exists},
-    {"tree", do_tree},   {"files", do_files}, {"terminal", do_terminal},
+    {"exit", do_exit},         {"say", do_say},       {"cat", do_cat},     {"sleep", do_sleep},
+    {"trap", do_trap},         {"crash", do_crash},   {"flood", do_flood}, {"bytes", do_bytes},
+    {"count", do_count},       {"exists", do_exists}, {"tree", do_tree},   {"files", do_files},
+    {"terminal", do_terminal},
 };
 
 int main(int argc, char **argv) {
     static char *none[4] = {"", "", "", ""};
-    prctl(PR_SET_NAME, argc > 1 ? "ck-test-payload" : "ck-test-nothing");
     for (size_t i = 0; argc > 1 && i < sizeof(words) / sizeof(words[0]); i++)
         if (strcmp(words[i].word, argv[1]) == 0)
             return words[i].act(argc > 2 ? argv + 2 : none);

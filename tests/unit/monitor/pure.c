@@ -45,7 +45,8 @@ static void test_numbers(void) {
 }
 
 static void test_stat(void) {
-    static const char line[] = "42 (a) b (c)) S 1 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654321 22 33\n";
+    static const char line[] =
+        "42 (a) b (c)) S 1 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654321 22 33\n";
     uint64_t flags = 0, start = 0;
     assert(ck_parse_stat(line, sizeof(line) - 1, &flags, &start) && flags == 4194560 && start == 987654321);
     for (size_t cut = 0; cut < sizeof(line) - 1; cut++) {
@@ -110,14 +111,16 @@ static void check_log(const char *data, size_t size, size_t capacity) {
 }
 
 static void test_log(void) {
-    static const unsigned newline_every[] = {1, 2, 3, 50, 1000, CK_LOG_PIECE - 1, CK_LOG_PIECE, CK_LOG_PIECE + 1, 1u << 30};
+    static const unsigned newline_every[] = {
+        1, 2, 3, 50, 1000, CK_LOG_PIECE - 1, CK_LOG_PIECE, CK_LOG_PIECE + 1, 1u << 30};
     srand(1);
     for (size_t kind = 0; kind < sizeof(newline_every) / sizeof(newline_every[0]); kind++)
         for (size_t round = 0; round < 40; round++) {
             size_t size = 1 + (size_t)rand() % 65536, period = newline_every[kind];
             char *data = malloc(size);
             for (size_t i = 0; i < size; i++)
-                data[i] = (i + 1) % period == 0 || (round % 2 && rand() % 97 == 0) ? '\n' : (char)(rand() % 256);
+                data[i] =
+                    (i + 1) % period == 0 || (round % 2 && rand() % 97 == 0) ? '\n' : (char)(rand() % 256);
             check_log(data, size, CK_LOG_PIECE + CK_LOG_PREFIX + 1 + (size_t)rand() % 60000);
             free(data);
         }
@@ -136,7 +139,8 @@ static void test_restart(void) {
 }
 
 static void test_backoff(void) {
-    static const uint64_t expected[] = {100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 51200, 60000, 60000};
+    static const uint64_t expected[] = {100,  200,   400,   800,   1600,  3200,
+                                        6400, 12800, 25600, 51200, 60000, 60000};
     uint64_t pause = 0;
     for (size_t i = 0; i < sizeof(expected) / sizeof(expected[0]); i++) {
         pause = ck_restart_backoff(pause, i % 2 ? 9999 : 0);

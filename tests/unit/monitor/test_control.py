@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.unit.monitor import wire
-from tests.unit.monitor.harness import Bench, Monitor, terminal_steps, wait_for
+from tests.unit.monitor.harness import Bench, Monitor, wait_for
+from tests.unit.monitor.plans import terminal_steps
 from tests.unit.monitor.wire import Message
 
 pytestmark = pytest.mark.needs_root
@@ -134,9 +135,12 @@ def test_a_client_that_never_reads_its_answers_is_dropped(bench: Bench) -> None:
     channel = monitor.connect()
     channel.socket.settimeout(10)
 
-    with pytest.raises((BrokenPipeError, ConnectionResetError)):
+    def send_all() -> None:
         for _ in range(10_000):
             channel.send(wire.RESIZE)
+
+    with pytest.raises((BrokenPipeError, ConnectionResetError)):
+        send_all()
 
     assert answers(monitor)
 

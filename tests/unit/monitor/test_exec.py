@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.unit.monitor import wire
-from tests.unit.monitor.harness import Bench, Channel, Monitor, exec_plan, payload_processes, wait_for
+from tests.unit.monitor.harness import Bench, Channel, Monitor, payload_processes, wait_for
+from tests.unit.monitor.plans import exec_plan
 from tests.unit.monitor.wire import Message, step, text, u32
 
 pytestmark = pytest.mark.needs_root

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
+from typing import Unpack
 
 import pytest
 
 from tests.unit.monitor import wire
-from tests.unit.monitor.harness import Bench, Monitor, exec_plan, payload_processes, wait_for
+from tests.unit.monitor.harness import Bench, Monitor, payload_processes, wait_for
+from tests.unit.monitor.plans import Settings, exec_plan
 
 pytestmark = pytest.mark.needs_root
 
 
-def launch(bench: Bench, *probe: str, **settings: int) -> Monitor:
+def launch(bench: Bench, *probe: str, **settings: Unpack[Settings]) -> Monitor:
     """Start a sleeping container with a probe every 50 ms and three retries."""
-    timing: dict[str, int] = {"health_interval_ms": 50, "health_timeout_ms": 5000, "health_retries": 3}
+    timing: Settings = {"health_interval_ms": 50, "health_timeout_ms": 5000, "health_retries": 3}
     timing.update(settings)
     monitor = bench.launch("sleep", health=exec_plan(*probe), **timing)
     monitor.start()

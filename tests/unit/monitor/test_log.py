@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+from collections.abc import Callable
 
 import pytest
 
 from tests.unit.monitor import wire
-from tests.unit.monitor.harness import Bench, terminal_steps, wait_for
+from tests.unit.monitor.harness import Bench, wait_for
+from tests.unit.monitor.plans import terminal_steps
 
 pytestmark = pytest.mark.needs_root
 
@@ -122,7 +124,7 @@ def test_a_full_disk_neither_stops_the_container_nor_tears_a_record(bench: Bench
     assert int(monitor.state()["lost"]) > 3 << 20
 
 
-def test_a_flood_is_logged_fast(bench: Bench) -> None:
+def test_a_flood_is_logged_fast(bench: Bench, record_property: Callable[[str, object], None]) -> None:
     """Long lines go to the log at 100 MiB/s at least (half of it asked here: the machine is shared)."""
     size = 256 << 20
     monitor, _ = bench.run("flood", str(size), "4096", log_max_bytes=64 << 20)
@@ -130,7 +132,7 @@ def test_a_flood_is_logged_fast(bench: Bench) -> None:
 
     monitor.owner.expect(wire.EXITED, timeout=60)
     rate = size / (time.monotonic() - begin) / (1 << 20)
-    print(f"logged {rate:.0f} MiB/s")
+    record_property("mib_per_second", rate)
 
     assert rate > 50
 

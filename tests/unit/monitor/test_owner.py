@@ -13,6 +13,7 @@ import pytest
 
 from tests.unit.monitor import wire
 from tests.unit.monitor.harness import Bench, Channel, Monitor, is_alive, payload_processes, wait_for
+from tests.unit.monitor.plans import PAYLOAD
 from tests.unit.monitor.wire import step, strings, text, u32
 
 pytestmark = pytest.mark.needs_root
@@ -49,7 +50,7 @@ def finish(owner: subprocess.Popen[bytes]) -> None:
 
 @pytest.mark.parametrize("flags", [wire.REMOVE, wire.REMOVE_OWNED])
 def test_a_container_is_gone_a_second_after_its_owner(bench: Bench, flags: int) -> None:
-    """kill -9 of the owner ends the container and removes its directories within a second."""
+    """Kill -9 of the owner ends the container and removes its directories within a second."""
     owner, monitor = own(bench, wire.LOG | wire.OWNED | flags)
     begin = time.monotonic()
 
@@ -103,7 +104,7 @@ def test_detach_is_heard_before_the_death_that_follows(bench: Bench) -> None:
 
     assert wire.OK == channel.type
     os.kill(monitor, signal.SIGTERM)
-    wait_for(lambda: (bench.place / "c0" / "log").exists(), "its directory stays")
+    wait_for((bench.place / "c0" / "log").exists, "its directory stays")
     for pid in payload_processes():
         os.kill(pid, signal.SIGKILL)
     wait_for(lambda: not is_alive(monitor), "the monitor is gone")
@@ -159,9 +160,7 @@ def test_any_tree_is_removed(bench: Bench, depth: int, files: int) -> None:
     plan = [
         *bench.plan()[:-2],
         step(53),
-        step(
-            60, strings(("/payload",)), strings(("payload", "files", "/tmp/tree", str(depth), str(files))), strings(())
-        ),
+        step(60, strings(("/payload",)), strings((PAYLOAD, "files", "/tmp/tree", str(depth), str(files))), strings(())),
     ]
     plan.insert(2, step(3, u32(3), text("tree"), u32(0)))
     plan.insert(-2, step(21, u32(3), text("/tmp"), u32(0)))
@@ -188,3 +187,25 @@ def test_removal_follows_no_symlink(bench: Bench) -> None:
 
     assert wire.EXIT_CLEAN & exited.flags
     assert "mine" == (victim / "file").read_text()
+
+
+def test_a_monitor_that_only_removes_runs_nothing(bench: Bench) -> None:
+    """REMOVE_ONLY takes away what another monitor left, and says so."""
+    first, _ = bench.run("say", "left behind", "")
+    first.owner.expect(wire.EXITED)
+    first.wait()
+    monitor = bench.launch(
+        "count",
+        "/count",
+        "1",
+        flags=wire.REMOVE_ONLY,
+        container_dir=str(first.directory),
+        runtime_dir=str(first.runtime),
+    )
+
+    monitor.owner.send(wire.GO)
+    exited = monitor.owner.expect(wire.EXITED)
+
+    assert (0, wire.EXIT_CLEAN, 0) == (exited.value, exited.flags, exited.error)
+    assert ["root"] == os.listdir(bench.place)
+    assert not (bench.rootfs / "count").exists()

@@ -48,7 +48,7 @@ def test_on_failure_leaves_a_success_alone(bench: Bench) -> None:
 
 @pytest.mark.parametrize("policy", [wire.RESTART_ALWAYS, wire.RESTART_UNLESS_STOPPED])
 def test_always_goes_on_until_stopped(bench: Bench, policy: int) -> None:
-    """always and unless-stopped repeat a success too; STOP during the pause ends it at once."""
+    """Always and unless-stopped repeat a success too; STOP during the pause ends it at once."""
     monitor, _ = bench.run("count", "/count", "0", restart=policy)
     counter = bench.rootfs / "count"
     wait_for(lambda: counter.exists() and counter.stat().st_size >= 3, "it ran three times")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 
 import pytest
 
 from tests.unit.monitor import wire
 from tests.unit.monitor.harness import Bench, payload_processes, wait_for
+from tests.unit.monitor.plans import Settings
 from tests.unit.monitor.wire import step, text, u32
 
 pytestmark = pytest.mark.needs_root
@@ -134,7 +136,7 @@ def test_init_killed_on_its_way_is_lost(cgroup_bench: Bench) -> None:
     """A launch that is ended from outside before the exec is a failed one, with no step to blame."""
     monitor = cgroup_bench.launch("exit", "0", cgroup_writes=("cgroup.freeze", "1"))  # holds init in the middle
     monitor.owner.send(wire.GO)
-    wait_for(lambda: (monitor.runtime / "state").exists(), "init is recorded")
+    wait_for((monitor.runtime / "state").exists, "init is recorded")
 
     os.kill(int(monitor.state()["init"].split()[0]), signal.SIGKILL)
     failed = monitor.owner.expect(wire.FAILED)
@@ -188,7 +190,7 @@ def test_a_broken_request_is_refused(bench: Bench, cut: int) -> None:
         ({"cgroup_parent": "/proc/no", "cgroup_name": "x"}, wire.STEP_CGROUP),
     ],
 )
-def test_a_place_that_cannot_be_made_is_named(bench: Bench, changes: dict[str, str], expected: int) -> None:
+def test_a_place_that_cannot_be_made_is_named(bench: Bench, changes: Settings, expected: int) -> None:
     """What fails around the plan has a step number of its own, and what was made before is undone."""
     monitor = bench.launch("sleep", flags=wire.LOG | wire.REMOVE, **changes)
 
@@ -225,7 +227,7 @@ def test_a_container_ends_with_its_monitor(bench: Bench) -> None:
     wait_for(lambda: not payload_processes(), "init is gone")
 
 
-def test_an_idle_monitor_is_small(bench: Bench) -> None:
+def test_an_idle_monitor_is_small(bench: Bench, record_property: Callable[[str, object], None]) -> None:
     """The private memory of a monitor at rest stays below 256 KiB, also after a flood of output."""
     monitor, _ = bench.run("sleep")
     channel = monitor.connect()
@@ -234,7 +236,7 @@ def test_an_idle_monitor_is_small(bench: Bench) -> None:
     with open(f"/proc/{monitor.pid}/smaps_rollup", encoding="utf-8") as rollup:
         sizes = {line.split(":")[0]: int(line.split()[1]) for line in rollup if line.endswith("kB\n")}
     private = sizes["Private_Clean"] + sizes["Private_Dirty"]
-    print(f"private memory of an idle monitor: {private} KiB (dirty {sizes['Private_Dirty']})")
+    record_property("private_kib", private)
 
     assert private < 256
     assert sizes["Private_Dirty"] < 100

@@ -141,7 +141,7 @@ def test_a_stop_during_the_launch_is_kept(cgroup_bench: Bench) -> None:
     """STOP before the exec is not lost on a process that cannot handle it yet."""
     monitor = cgroup_bench.launch("sleep", cgroup_writes=("cgroup.freeze", "1"))
     monitor.owner.send(wire.GO)
-    wait_for(lambda: (monitor.runtime / "control.sock").exists(), "the control socket is there")
+    wait_for((monitor.runtime / "control.sock").exists, "the control socket is there")
     channel = monitor.connect()
     channel.send(wire.STOP, a=300)
     group = Path(cgroup_bench.cgroup_parent, f"ck-{cgroup_bench.place.name}-0")

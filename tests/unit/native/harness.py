@@ -13,8 +13,8 @@ import attrs
 
 from container_kit._plan.encode import encode_exec_request
 from container_kit._plan.ops import (
-    AttachHow,
     Attach,
+    AttachHow,
     Exec,
     MountAttr,
     Namespace,
@@ -199,6 +199,7 @@ class Driver:
 
     program: Path
     directory: Path
+    wrapper: tuple[str, ...] = ()
 
     def start(
         self,
@@ -212,14 +213,18 @@ class Driver:
         """Start a launch; returns when its process exists. See drive.c for the flags; it gets `inherit` as well."""
         for name in ("upper", "work"):
             (self.directory / name).mkdir(exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=self.directory, delete=False) as request:
-            request.write(encode_exec_request(Steps(tuple(steps))))
+        request = self.directory / "request"
+        request.write_bytes(encode_exec_request(Steps(tuple(steps))))
         out, theirs = os.pipe()
-        command = [str(self.program), request.name, str(theirs), str(int(namespaces)), str(target), f"-{flags}"]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        # The payload may write what is no UTF-8.
+        command = [*self.wrapper, str(self.program), str(request), str(theirs), str(int(namespaces)), str(target), f"-{flags}"]
         driver = subprocess.Popen(
-            command, cwd=self.directory, pass_fds=[theirs, *inherit], text=True, errors="replace", **pipes
+            command,
+            cwd=self.directory,
+            pass_fds=[theirs, *inherit],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         os.close(theirs)
         running = Running(driver, out)

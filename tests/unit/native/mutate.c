@@ -17,7 +17,8 @@ static uint64_t next_random(uint64_t *state) { // xorshift64
     return *state;
 }
 
-static const uint32_t telling[] = {0, 1, 3, 4, 7, 8, 127, 128, 129, 4096, 0x7fffffff, 0x80000000, 0xfffffffc, 0xffffffff};
+static const uint32_t telling[] = {0,   1,   3,    4,          7,          8,          127,
+                                   128, 129, 4096, 0x7fffffff, 0x80000000, 0xfffffffc, 0xffffffff};
 
 static void mutate_once(unsigned char *data, size_t *size, uint64_t *state) {
     size_t at = next_random(state) % *size;

@@ -352,6 +352,7 @@ def test_init_forwards_signals(driver: Driver, payload_rootfs: Path) -> None:
     running.read_until("outcome")
 
     os.kill(running.pid, signal.SIGTERM)
+    running.read_until("status")  # before stdin closes, which would end it as well
 
     assert running.finish().status == (128 + signal.SIGTERM) << 8
 
@@ -363,6 +364,7 @@ def test_init_forwards_every_signal(driver: Driver, payload_rootfs: Path, number
     running.read_until("outcome")
 
     os.kill(running.pid, number)
+    running.read_until("status")
 
     assert running.finish().status == (128 + number) << 8
 
@@ -394,7 +396,7 @@ def test_init_keeps_no_descriptor(driver: Driver, payload_rootfs: Path) -> None:
 def processes_in(namespace_of: int) -> set[int]:
     """Return the pids in the pid namespace of a process."""
     wanted = os.readlink(f"/proc/{namespace_of}/ns/pid")
-    found = set()
+    found: set[int] = set()
     for name in filter(str.isdigit, os.listdir("/proc")):
         try:
             if os.readlink(f"/proc/{name}/ns/pid") == wanted:

@@ -126,7 +126,7 @@ def test_paths_resolve_inside_the_given_root(root: int, path: str) -> None:
 )
 def test_refusals_are_os_errors_with_the_path(root: int, path: str, options: dict[str, bool], error: int) -> None:
     """Every limit is enforced by the kernel and named by its errno."""
-    with pytest.raises(OSError) as caught:
+    with pytest.raises(OSError, match=os.strerror(error)) as caught:
         shim.openat2(root, path, os.O_RDONLY, **options)
 
     assert (caught.value.errno, caught.value.filename) == (error, path)

@@ -86,7 +86,9 @@ def test_nothing_static_changes(name: str) -> None:
     assert [line for line in statics if "const" not in line] == []
 
 
-@pytest.mark.parametrize("word", ["errno", "malloc", "calloc", "free", "printf", "memcpy", "memset", "strlen", "abort"])
+@pytest.mark.parametrize(
+    "word", [r"errno(?!\.h)", "malloc", "calloc", "free", "printf", "memcpy", "memset", "strlen", "abort"]
+)
 def test_no_libc_between_clone_and_exec(word: str) -> None:
     """No libc call and no errno, which is thread-local storage of somebody else."""
     assert word_in(word, IN_A_CHILD) == []
@@ -99,9 +101,10 @@ def test_no_path_is_followed_from_outside_in_the_container() -> None:
         for name in ("open", "openat", "mount", "open_by_handle_at", "stat", "newfstatat", "mknod", "mkdir", "readlink")
     )
 
-    assert word_in(f"(?:{plain})", IN_THE_CONTAINER) == [
-        'ops_attach.c:22: run->root = (int)CK_SYS4(__NR_openat, CK_AT_FDCWD, , O_PATH | O_DIRECTORY | O_CLOEXEC, 0);'
-    ]
+    found = word_in(f"(?:{plain})", IN_THE_CONTAINER)
+
+    assert ["ops_attach.c"] == [place.split(":")[0] for place in found]
+    assert "run->root = (int)CK_SYS4(__NR_openat, CK_AT_FDCWD, , O_PATH" in found[0]
 
 
 def test_mount_by_path_is_for_one_thing_only() -> None:
@@ -114,10 +117,6 @@ def test_mount_by_path_is_for_one_thing_only() -> None:
 def test_every_descriptor_is_born_close_on_exec() -> None:
     """Each call that makes a descriptor says CLOEXEC, in itself or in the wrapper (ck_open_at, CK_CLONE…)."""
     makers = re.compile(r"__NR_(openat|fsopen|fsmount|open_tree|socket|pipe2|memfd_create)\b[^;]*;", re.DOTALL)
-    bad: list[str] = []
-    for path in SOURCES:
-        for match in makers.finditer(code_of(path)):
-            if "CLOEXEC" not in match[0] and "flags" not in match[0]:
-                bad.append(f"{path.name}: {match[0]}")
+    calls = [f"{path.name}: {match[0]}" for path in SOURCES for match in makers.finditer(code_of(path))]
 
-    assert bad == []
+    assert [call for call in calls if "CLOEXEC" not in call and "flags" not in call] == []

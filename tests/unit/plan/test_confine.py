@@ -39,16 +39,16 @@ def order(config: ContainerConfig, *kinds: type[Step]) -> list[type[Step]]:
 
 def test_powers_are_given_up_after_the_last_step_that_needs_them() -> None:
     """Limits and bounding set, then groups, gid, uid, then capabilities."""
-    kinds = (Rlimit, BoundingSet, Groups, Gid, Uid, Capabilities)
+    kinds: list[type[Step]] = [Rlimit, BoundingSet, Groups, Gid, Uid, Capabilities]
 
-    assert order(EVERYTHING, *kinds) == [*kinds]
+    assert order(EVERYTHING, *kinds) == kinds
 
 
 def test_filter_comes_as_late_as_possible() -> None:
     """Under no_new_privs nothing privileged is needed for it; only our own init and terminal come after."""
-    kinds = (Capabilities, NoNewPrivs, Seccomp, ForkInit, Terminal)
+    kinds: list[type[Step]] = [Capabilities, NoNewPrivs, Seccomp, ForkInit, Terminal]
 
-    assert order(EVERYTHING, *kinds) == [*kinds]
+    assert order(EVERYTHING, *kinds) == kinds
 
 
 def test_filter_comes_before_the_identity_when_privileges_may_be_gained() -> None:
@@ -67,9 +67,11 @@ def test_directory_is_entered_with_the_users_own_rights() -> None:
 
 def test_death_signal_is_asked_for_again_after_the_uid_changed() -> None:
     """A change of credentials clears it (PR_SET_PDEATHSIG)."""
-    kinds = [type(step) for step in launch(identity=NOBODY).steps if isinstance(step, ParentDeathSignal | Uid)]
+    steps = launch(identity=NOBODY).steps
 
-    assert kinds == [ParentDeathSignal, Uid, ParentDeathSignal]
+    names = [type(step).__name__ for step in steps if isinstance(step, ParentDeathSignal | Uid)]
+
+    assert names == ["ParentDeathSignal", "Uid", "ParentDeathSignal"]
 
 
 def test_root_keeps_the_configured_capabilities_and_others_none() -> None:

@@ -22,7 +22,7 @@ setup: $(VENV)/.dev build
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/clang-format --dry-run --Werror $(wildcard _native/*.[ch] tests/*/*.[ch] benchmarks/*.c)
+	$(BIN)/clang-format --dry-run --Werror $(wildcard _native/*.[ch] tests/payload/*.[ch])
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/mypy
 	$(BIN)/pyright
@@ -30,7 +30,7 @@ lint: setup
 format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(BIN)/clang-format -i $(wildcard _native/*.[ch] tests/*/*.[ch] benchmarks/*.c)
+	$(BIN)/clang-format -i $(wildcard _native/*.[ch] tests/payload/*.[ch])
 
 test: setup
 	$(BIN)/python tests/host/run.py $(ARGS)

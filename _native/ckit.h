@@ -163,6 +163,8 @@ enum ck_op {
 #define CK_SET_PROBE 0x100u      // run the plan to its end, report, exit; nothing is written to disk
 #define CK_SET_DIRTY_WORK 0x200u // overlay work directories may hold a "volatile" mark: clear before each run
 #define CK_SET_REMOVE_ONLY 0x400u // run nothing: remove container_dir and runtime_dir, say EXITED, exit
+#define CK_SET_KEEP_STATE 0x800u // with CK_SET_REMOVE: the state file stays, to say how it ended
+#define CK_SET_ENTER_CGROUP 0x1000u // join the cgroup by its cgroup.procs rather than by CLONE_INTO_CGROUP
 
 #define CK_RESTART_NO 0u
 #define CK_RESTART_ALWAYS 1u
@@ -194,6 +196,7 @@ struct ck_outcome {
     uint32_t detail; // EXEC: 1 + index of a candidate that exists although the exec said ENOENT
     int32_t pid;     // JOIN_NAMESPACES: the process that went on, seen from the monitor
     uint32_t ready;  // futex: the monitor sets 1 when READY may pass
+    uint64_t began_ns, confined_ns, exec_ns; // monotonic: first instruction, first confine step, EXEC
 };
 
 // ---- messages: owner channel and control socket (SOCK_SEQPACKET) --------------------
@@ -210,13 +213,15 @@ struct ck_message {
 
 enum ck_message_type {
     // monitor → client
-    CK_MSG_STARTED = 1, // value = pid in the host's (the monitor's) pid namespace
+    CK_MSG_STARTED = 1, // value = pid in the host's (the monitor's) pid namespace; a, b, c = ns spent on
+                        // new namespaces, on mounts, on confining; detail = µs of the exec
     CK_MSG_FAILED = 2,  // step, error, detail; step = CK_STEP_* when no step is to blame
-    CK_MSG_EXITED = 3,  // value = wait(2) status, flags = CK_EXIT_*, a = user µs, b = system µs, c = max RSS KiB
+    CK_MSG_EXITED = 3,  // value = wait(2) status, flags = CK_EXIT_*, a = user µs, b = system µs, c = max RSS KiB;
+                        // step, error when it is over because a restart could not launch; detail = µs of cleaning up
     CK_MSG_OK = 4,
     CK_MSG_ERROR = 5, // error
     CK_MSG_TTY = 6,   // one descriptor: the pty's master
-    // client → monitor
+    // client → monitor; the owner's channel takes all of them, ATTACH before GO as well
     CK_MSG_GO = 16,     // owner channel: the intent is recorded, start
     CK_MSG_DETACH = 17, // owner channel: the owner lets go without ending the container
     CK_MSG_SIGNAL = 18, // value = signal: to init, or in an exec session to its process
@@ -224,7 +229,8 @@ enum ck_message_type {
     CK_MSG_WAIT = 20,   // answered by EXITED when the container is over (restarts included)
     CK_MSG_EXEC = 21,   // flags CK_EXEC_*, descriptors: plan memfd[, stdin, stdout, stderr]
     CK_MSG_KILL_TREE = 22, // in an exec session: end it and everything it started
-    CK_MSG_ATTACH = 23, // flags CK_ATTACH_IO_*; descriptors: stdout[, stderr]; answered by OK [+ stdin]
+    CK_MSG_ATTACH = 23, // flags CK_ATTACH_IO_*; descriptors: stdout[, stderr], which become non-blocking;
+                        // answered by OK [+ stdin; a pty's master is non-blocking]
     CK_MSG_CLOSE_STDIN = 24,
     CK_MSG_RESIZE = 25,  // value = rows << 16 | columns
     CK_MSG_RESTART_POLICY = 26, // value = CK_RESTART_*, a = maximum
@@ -237,7 +243,7 @@ enum ck_message_type {
 #define CK_STEP_USERNS 0x80000002u  // joining the user namespace
 #define CK_STEP_DIRS 0x80000003u    // making the container's directories
 #define CK_STEP_RUNTIME 0x80000004u // state file, control socket
-#define CK_STEP_CGROUP 0x80000005u  // making or filling the cgroup
+#define CK_STEP_CGROUP 0x80000005u  // making or filling the cgroup; detail: the write that failed, from 1
 #define CK_STEP_STDIO 0x80000006u   // pipes, log file
 #define CK_STEP_CLONE 0x80000007u   // clone3
 #define CK_STEP_LOST 0x80000008u    // init ended before the plan did (killed from outside)

@@ -32,6 +32,10 @@ static int do_step(struct ck_run *run) {
     uint32_t code;
     int err = ck_take_step(&run->rest, &code, &fields);
     const char *format = err < 0 ? NULL : ck_op_format(code);
+    if (err == 0 && code >= CK_OP_HOSTNAME && run->outcome->confined_ns == 0)
+        run->outcome->confined_ns = ck_monotonic_ns();
+    if (err == 0 && code == CK_OP_EXEC)
+        run->outcome->exec_ns = ck_monotonic_ns();
     if (format == NULL || ck_take_record(&fields, format, field) < 0)
         return -EBADMSG;
     return op_table[code](run, field);
@@ -92,11 +96,26 @@ static void reset_signals(void) {
         CK_SYS4(__NR_rt_sigaction, signal, &by_default, NULL, sizeof(by_default.mask));
 }
 
+// The cgroup namespace is made here, not by the clone: its root is the cgroup at that moment.
+static int enter_cgroup(struct ck_run *run) {
+    CK_CLOSE int procs =
+        (int)CK_SYS4(__NR_openat, run->cgroup, "cgroup.procs", O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0);
+    if (procs < 0)
+        return procs;
+    long err = ck_write(procs, "0", 1);
+    if (err > 0 && run->namespaces & CK_NS_CGROUP)
+        err = CK_SYS1(__NR_unshare, CLONE_NEWCGROUP);
+    return ck_status(err);
+}
+
 static void begin(void *argument) {
     struct ck_run *run = argument;
+    run->outcome->began_ns = ck_monotonic_ns();
     reset_signals();
     CK_SYS1(__NR_umask, 0);
-    int err = settle_descriptors(run);
+    int err = run->cgroup < 0 ? 0 : enter_cgroup(run);
+    if (err == 0)
+        err = settle_descriptors(run);
     if (err == 0 && run->namespaces & CK_NS_MOUNT)
         err = ck_make_private();
     if (err < 0)
@@ -153,6 +172,7 @@ static struct ck_run *make_run(const struct ck_launch *launch) {
         run->stdio[i] = launch->stdio[i];
     run->root = -1;
     run->namespaces = launch->namespaces;
+    run->cgroup = launch->enter_cgroup ? launch->cgroup : -1;
     run->own_memory = launch->own_memory;
     run->second_stack = memory + SECOND_STACK_AT;
     run->pointers = (const char **)(run + 1);
@@ -163,17 +183,17 @@ static struct ck_run *make_run(const struct ck_launch *launch) {
 
 long ck_launch_clone(struct ck_launch *launch, int *pidfd) {
     unsigned char *memory = launch->memory;
+    bool into_cgroup = launch->cgroup >= 0 && !launch->enter_cgroup;
+    uint32_t namespaces = launch->namespaces & ~(launch->enter_cgroup ? CK_NS_CGROUP : 0);
     struct clone_args args = {
-        .flags = CLONE_PIDFD | CLONE_CLEAR_SIGHAND | ck_namespace_flags(launch->namespaces) |
-                 (launch->own_memory ? 0 : CLONE_VM) | (launch->cgroup >= 0 ? CLONE_INTO_CGROUP : 0),
+        .flags = CLONE_PIDFD | CLONE_CLEAR_SIGHAND | ck_namespace_flags(namespaces) |
+                 (launch->own_memory ? 0 : CLONE_VM) | (into_cgroup ? CLONE_INTO_CGROUP : 0),
         .pidfd = (uintptr_t)pidfd,
         .exit_signal = 17 /* SIGCHLD */,
         .stack = (uintptr_t)(memory + STACK_AT),
         .stack_size = CK_STACK_SIZE,
-        .cgroup = (uint64_t)launch->cgroup,
+        .cgroup = into_cgroup ? (uint64_t)launch->cgroup : 0,
     };
-    if (launch->cgroup < 0)
-        args.cgroup = 0;
     __builtin_memset(launch->outcome, 0, sizeof(*launch->outcome));
     return ck_clone3(&args, begin, make_run(launch));
 }

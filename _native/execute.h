@@ -29,6 +29,7 @@ struct ck_run {
     int stdio[3];
     int root; // O_PATH descriptor of /, opened when needed; -1
     uint32_t namespaces;
+    int cgroup; // to enter first, or -1
     bool own_memory;
     unsigned char *second_stack; // lowest byte; for the clone of JOIN_NAMESPACES
     const char **pointers;       // room for argv and envp

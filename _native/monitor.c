@@ -18,9 +18,7 @@
 #define CK_SIGNAL_BIT(signal) (1ull << ((signal) - 1))
 
 uint64_t ck_clock_ms(void) {
-    struct timespec time = {0};
-    ck_sys_clock(CLOCK_MONOTONIC, &time);
-    return (uint64_t)time.tv_sec * 1000 + (uint64_t)time.tv_nsec / 1000000;
+    return ck_monotonic_ns() / 1000000;
 }
 
 uint64_t ck_clock_ns(void) {

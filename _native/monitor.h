@@ -83,6 +83,7 @@ struct ck_init { // the present run of init, or the last one
     uint64_t began;                   // on our clock, ms
     int32_t status;
     struct ck_usage usage;
+    uint64_t cloned_ns; // monotonic, as the outcome's times are
 };
 
 struct ck_log {
@@ -116,7 +117,7 @@ struct ck_health {
     struct ck_plan plan; // count 0: no health check
     enum ck_health_status status;
     uint32_t failing;
-    bool running, timed_out;
+    bool timed_out;
     int output; // read end
     uint64_t next_at, timeout_at, period_end;
     uint64_t probe_started_ns;

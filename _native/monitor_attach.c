@@ -6,10 +6,11 @@
 #include "monitor.h"
 
 void ck_attach_end(struct ck_client *client) {
+    if (!client->attached)
+        return;
     ck_close_fd(&client->out[0]);
     ck_close_fd(&client->out[1]);
     client->attached = false;
-    client->stuck_until = CK_NEVER;
 }
 
 bool ck_attach_is_behind(const struct ck_monitor *m, const struct ck_client *client) {

@@ -129,7 +129,7 @@ int ck_cgroup_remove(struct ck_monitor *m) {
     CK_CLOSE int parent =
         ck_sys_openat(CK_AT_FDCWD, m->set.cgroup_parent, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
     int error = ck_sys_unlinkat(parent, m->set.cgroup_name, AT_REMOVEDIR);
-    for (uint64_t end = ck_clock_ms() + CK_CGROUP_PATIENCE_MS; error == -EBUSY;) {
+    for (uint64_t end = error ? ck_clock_ms() + CK_CGROUP_PATIENCE_MS : 0; error == -EBUSY;) {
         ck_cgroup_kill(cgroup);
         wait_until_empty(cgroup, end);
         int leaf = remove_leaf(m, m->set.cgroup_name);

@@ -262,8 +262,7 @@ static void knocked(struct ck_monitor *m, uint32_t index) {
         CK_SYS6(__NR_sendto, fd, &full, sizeof(full), MSG_DONTWAIT | MSG_NOSIGNAL, 0, 0);
         return;
     }
-    m->clients[place] =
-        (struct ck_client){.fd = ck_steal_fd(&fd), .session = -1, .out = {-1, -1}, .stuck_until = CK_NEVER};
+    m->clients[place] = (struct ck_client){.fd = ck_steal_fd(&fd), .session = -1};
 }
 
 void ck_control_watch(struct ck_monitor *m) {

@@ -6,9 +6,14 @@ static bool removes(const struct ck_monitor *m) {
     return m->set.flags & (CK_SET_REMOVE | CK_SET_REMOVE_ONLY) || owner_let_go;
 }
 
+// Nobody would come for the state of a container that never ran, or whose owner is gone.
+static bool keeps_state(const struct ck_monitor *m) {
+    return m->set.flags & CK_SET_KEEP_STATE && m->launched && !m->owner_gone;
+}
+
 static int remove_runtime(struct ck_monitor *m) {
     if (m->runtime < 0 && !(m->set.flags & CK_SET_REMOVE_ONLY))
-        return 0; // not made
+        return 0;                                   // not made
     ck_sys_unlinkat(m->runtime, "control.sock", 0); // the usual contents, without looking
     ck_sys_unlinkat(m->runtime, "state", 0);
     ck_close_fd(&m->runtime);
@@ -26,7 +31,7 @@ static bool clean_up(struct ck_monitor *m) {
     int cgroup_error = ck_cgroup_remove(m);
     if (error && !m->failed.error)
         m->failed.error = -error;
-    if (all)
+    if (all && !keeps_state(m))
         return !remove_runtime(m) && !error && !cgroup_error;
     ck_record(m);
     if (m->listener >= 0)
@@ -37,6 +42,7 @@ static bool clean_up(struct ck_monitor *m) {
 void ck_finish(struct ck_monitor *m) {
     ck_run_discard(m);
     bool quiet = m->owner_gone && !m->made_container_dir;
+    uint64_t began = ck_monotonic_ns();
     if (clean_up(m))
         m->exit_flags |= CK_EXIT_CLEAN;
     struct ck_message last = {
@@ -45,7 +51,7 @@ void ck_finish(struct ck_monitor *m) {
         .value = m->run.status,
         .step = m->failed.step,
         .error = m->failed.error,
-        .detail = m->failed.detail,
+        .detail = m->launched ? (uint32_t)((ck_monotonic_ns() - began) / 1000) : m->failed.detail,
         .a = m->run.usage.user_us,
         .b = m->run.usage.system_us,
         .c = m->run.usage.max_rss_kib,

@@ -8,14 +8,6 @@ size_t ck_string_size(const char *string) {
     return size;
 }
 
-bool ck_strings_equal(const char *one, const char *other) {
-    while (*one && *one == *other) {
-        one++;
-        other++;
-    }
-    return *one == *other;
-}
-
 void ck_put_bytes(struct ck_writer *to, const char *bytes, size_t size) {
     for (size_t i = 0; i < size && to->size < to->capacity; i++)
         to->data[to->size++] = bytes[i];

@@ -20,7 +20,6 @@ void ck_put_number(struct ck_writer *to, uint64_t number);
 void ck_put_signed(struct ck_writer *to, int64_t number);
 void ck_put_end(struct ck_writer *to); // a NUL behind the text, within the capacity
 size_t ck_string_size(const char *string);
-bool ck_strings_equal(const char *one, const char *other);
 
 #define CK_STAMP 30u // 2026-11-21T01:30:48.123456789Z
 void ck_format_stamp(char stamp[CK_STAMP], uint64_t ns_since_epoch);

@@ -72,7 +72,6 @@ static void begin_probe(struct ck_monitor *m) {
         ck_session_free(m, session);
         return ck_health_probed(m, session);
     }
-    health->running = true;
     uint64_t timeout = m->set.health_timeout_ms;
     health->timeout_at = ck_later(m, timeout ? timeout : CK_DEFAULT_PROBE_TIMEOUT_MS);
 }
@@ -146,7 +145,6 @@ void ck_health_probed(struct ck_monitor *m, const struct ck_session *session) {
     while (read_output(m))
         ;
     ck_close_fd(&health->output);
-    health->running = false;
     health->timeout_at = CK_NEVER;
     if (m->phase != CK_PHASE_RUNNING) // the container ended below it
         return;

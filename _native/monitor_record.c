@@ -1,5 +1,4 @@
 // monitor_record.c: the state file, as docs/design.md has it, and /proc/<pid>/stat.
-#include "cleanup.h"
 #include "monitor.h"
 
 int ck_replace_file(int dir, const char *name, const char *temporary, const char *data, size_t size) {
@@ -88,11 +87,6 @@ static void put_state(struct ck_writer *to, const struct ck_monitor *m) {
 int ck_record(struct ck_monitor *m) {
     if (m->runtime < 0)
         return 0;
-    if (!m->start_time) {
-        uint64_t flags;
-        CK_CLOSE int stat = ck_sys_openat(CK_AT_FDCWD, "/proc/self/stat", O_RDONLY | O_CLOEXEC, 0);
-        m->start_time = ck_start_time(stat, &flags);
-    }
     struct ck_writer to = {m->scratch, 0, CK_SCRATCH};
     put_state(&to, m);
     return ck_replace_file(m->runtime, "state", "state.new", m->scratch, to.size);

@@ -87,9 +87,8 @@ static int empty_all(struct removal *job) {
     int error;
     do {
         job->progress = false;
-        CK_SYS3(__NR_lseek, job->top, 0, 0);
         error = sweep(job, job->top, 0);
-    } while (job->progress && (error || job->moved));
+    } while (job->progress && (error || job->moved) && !CK_SYS3(__NR_lseek, job->top, 0, 0));
     return error;
 }
 

@@ -21,6 +21,7 @@ int ck_run_prepare(struct ck_monitor *m) {
     launch->target = -1;
     launch->namespaces = m->set.namespaces;
     launch->own_memory = m->set.flags & CK_SET_OWN_MEMORY;
+    launch->enter_cgroup = m->set.flags & CK_SET_ENTER_CGROUP;
     error = ck_launch_prepare(launch);
     m->run.prepared = !error;
     return error;
@@ -30,6 +31,7 @@ int ck_run_clone(struct ck_monitor *m) {
     struct ck_init *run = &m->run;
     uint64_t task_flags;
     run->launch.cgroup = m->cgroup;
+    run->cloned_ns = ck_monotonic_ns();
     long pid = ck_launch_clone(&run->launch, &run->pidfd);
     ck_close_fd(&run->launch.report);
     ck_stdio_close_child(m);
@@ -106,10 +108,17 @@ static void run_again(struct ck_monitor *m) {
     ck_launch_ready(&m->run.launch);
 }
 
-static void started(struct ck_monitor *m) {
+static void started(struct ck_monitor *m, const struct ck_outcome *outcome) {
     m->phase = CK_PHASE_RUNNING;
     if (!m->launched && !(m->set.flags & CK_SET_PROBE)) {
-        struct ck_message message = {.type = CK_MSG_STARTED, .value = m->run.pid};
+        struct ck_message message = {
+            .type = CK_MSG_STARTED,
+            .value = m->run.pid,
+            .detail = (uint32_t)((ck_monotonic_ns() - outcome->exec_ns) / 1000),
+            .a = outcome->began_ns - m->run.cloned_ns,
+            .b = outcome->confined_ns - outcome->began_ns,
+            .c = outcome->exec_ns - outcome->confined_ns,
+        };
         ck_send(m, 0, &message, -1);
     }
     m->launched = true;
@@ -138,7 +147,7 @@ static void launch_is_over(struct ck_monitor *m) {
     ck_launch_release(&m->run.launch);
     m->run.prepared = false;
     ck_close_fd(&m->run.stat);
-    started(m);
+    started(m, &outcome);
 }
 
 static void report_ready(struct ck_monitor *m, uint32_t index) {

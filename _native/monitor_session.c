@@ -30,6 +30,7 @@ int ck_session_launch(struct ck_monitor *m, struct ck_session *session, const in
     launch->target = m->run.pidfd;
     launch->cgroup = session->cgroup;
     launch->own_memory = session->flags & CK_EXEC_OWN_MEMORY;
+    launch->enter_cgroup = m->set.flags & CK_SET_ENTER_CGROUP;
     if ((error = ck_launch_prepare(launch)))
         return failed(session, CK_STEP_CLONE, error);
     session->prepared = true;

@@ -18,9 +18,12 @@ void ck_begin(struct ck_monitor *m) {
     for (uint32_t i = 0; i < CK_CLIENTS; i++)
         m->clients[i].fd = -1;
     if (m->present & 1u << CK_FD_OWNER)
-        m->clients[0] = (struct ck_client){.fd = CK_FD_OWNER, .waits = true, .session = -1, .out = {-1, -1}};
+        m->clients[0] = (struct ck_client){.fd = CK_FD_OWNER, .waits = true, .session = -1};
     m->now = ck_clock_ms();
     m->pid = (int32_t)CK_SYS0(__NR_getpid);
+    CK_CLOSE int stat = ck_open_stat(m->pid);
+    uint64_t flags;
+    m->start_time = ck_start_time(stat, &flags);
 }
 
 static void read_settings(struct ck_settings *set, const struct ck_field *field) {

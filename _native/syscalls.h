@@ -103,6 +103,12 @@ struct ck_timespec { // of the kernel, 64-bit everywhere
     int64_t nanoseconds;
 };
 
+static inline uint64_t ck_monotonic_ns(void) {
+    struct ck_timespec time = {0, 0};
+    CK_SYS2(__NR_clock_gettime, 1 /* CLOCK_MONOTONIC */, &time);
+    return (uint64_t)time.seconds * 1000000000 + (uint64_t)time.nanoseconds;
+}
+
 static inline int ck_close(int fd) {
     return (int)CK_SYS1(__NR_close, fd);
 }

@@ -61,6 +61,7 @@ def measure(lab: Lab, options: argparse.Namespace) -> tuple[dict[str, Result], d
         rows: dict[str, Callable[[], Result]] = {**match.rows(), "import": lambda: measure_import(5 * turns)}
         wanted = options.only.split(",") if options.only else list(rows)
         for key in wanted:
+            results[key] = Result()
             print(f"   measuring {key} …", file=sys.stderr, flush=True)
             try:
                 results[key] = rows[key]()

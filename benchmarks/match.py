@@ -155,12 +155,13 @@ class Match:
         return self.peers.ask(what, n=n, **({"peer": peer} if named else {}))
 
     def _floor(self, config: str, n: int, *extra: str) -> dict[str, list[float]]:
-        return self._limit("-c", config, "-n", str(n), *extra)
+        samples: dict[str, list[float]] = self._limit("-c", config, "-n", str(n), *extra)
+        return samples
 
     def _limit(self, *arguments: str) -> Any:
         place = self.lab.place / "fs" / "limit"
         place.mkdir(exist_ok=True)
-        command = [self.lab.limit, "-o", "-b", place, "-r", self.lab.rootfs, *arguments]
+        command: list[str | Path] = [self.lab.limit, "-o", "-b", place, "-r", self.lab.rootfs, *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode or not done.stdout.strip():
             raise RuntimeError(f"limit {' '.join(arguments)}: {done.stderr.strip() or 'no cgroup v2 tree here'}")

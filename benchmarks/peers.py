@@ -13,6 +13,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,16 +29,21 @@ IN_BWRAP = [
     "bwrap", "--unshare-user", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup",
     "--bind", str(ROOTFS), "/", "--proc", "/proc", "--dev", "/dev", "--die-with-parent",
 ]  # fmt: skip
-IN_PODMAN = ["podman", "run", "--rm", "--network", "none"]
+# Without cgroups, which favours them: they would use the host's v1 hierarchies, and leave groups there.
+IN_CRUN = ["crun", "--cgroup-manager=disabled"]
+IN_PODMAN = ["podman", "run", "--rm", "--network", "none", "--cgroups=disabled"]
 _numbers = itertools.count()
 
 
 def call(command: Sequence[str], cwd: Path | None = None) -> None:
     """Run a command that must succeed."""
     null = subprocess.DEVNULL
-    done = subprocess.run(command, cwd=cwd, stdin=null, stdout=null, stderr=subprocess.PIPE, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command[:3])}: {done.stderr.strip()[-300:]}")
+    # Not a pipe: what a command leaves running would keep it open.
+    with tempfile.TemporaryFile("w+") as complaints:
+        done = subprocess.run(command, cwd=cwd, stdin=null, stdout=null, stderr=complaints, check=False)
+        if done.returncode:
+            complaints.seek(0)
+            raise RuntimeError(f"{' '.join(command[:3])}: {complaints.read().strip()[-300:]}")
 
 
 def timed(command: Sequence[str], cwd: Path | None = None) -> float:
@@ -65,6 +71,11 @@ def hide_unified_hierarchy() -> None:
     if unified.is_dir():
         (PLACE / "empty").mkdir(exist_ok=True)
         call(["mount", "--bind", str(PLACE / "empty"), str(unified)])
+
+
+def hide_run() -> None:
+    """Give crun and podman a /run of their own: what they keep there ends with this mount namespace."""
+    call(["mount", "-t", "tmpfs", "-o", "mode=755", "run", "/run"])
 
 
 def configure_podman() -> None:
@@ -109,7 +120,7 @@ def make_bundles() -> None:
 def podmans_confinement() -> dict[str, Any]:
     """Return the parts of podman's runtime configuration that confine: filter, masks, read-only paths."""
     name = fresh_name()
-    call(["podman", "create", "--name", name, "--network", "none", IMAGE, "/bin/true"])
+    call(["podman", "create", "--cgroups=disabled", "--name", name, "--network", "none", IMAGE, "/bin/true"])
     try:
         call(["podman", "init", name])
         found = next((PLACE / "podman" / "overlay-containers").glob("*/userdata/config.json"))
@@ -129,6 +140,7 @@ PREPARATIONS: dict[str, list[Callable[[], None]]] = {
 def prepare() -> dict[str, str]:
     """Return why a peer takes no part; an empty string means that it does."""
     hide_unified_hierarchy()
+    hide_run()
     complaints: dict[str, str] = {}
     for peer, steps in PREPARATIONS.items():
         complaints[peer] = "" if shutil.which(peer) else "absent"
@@ -148,8 +160,8 @@ def prepare() -> dict[str, str]:
 def start_in_crun() -> float:
     """Return how long `crun run --detach` takes."""
     name = fresh_name()
-    taken = timed(["crun", "run", "--detach", name], PLACE / "sleep")
-    call(["crun", "delete", "--force", name])
+    taken = timed([*IN_CRUN, "run", "--detach", name], PLACE / "sleep")
+    call([*IN_CRUN, "delete", "--force", name])
     return taken
 
 
@@ -163,7 +175,7 @@ def start_in_podman() -> float:
 
 RUNS: dict[str, Callable[[], float]] = {
     "bwrap": lambda: timed([*IN_BWRAP, "/bin/true"]),
-    "crun": lambda: timed(["crun", "run", fresh_name()], PLACE / "true"),
+    "crun": lambda: timed([*IN_CRUN, "run", fresh_name()], PLACE / "true"),
     "podman": lambda: timed([*IN_PODMAN, IMAGE, "/bin/true"]),
 }
 STARTS: dict[str, Callable[[], float]] = {"crun": start_in_crun, "podman": start_in_podman}
@@ -183,13 +195,13 @@ def measure_exec(peer: str, n: int) -> list[float]:
     """Run `true` n times in one running container."""
     name = fresh_name()
     if peer == "crun":
-        call(["crun", "run", "--detach", name], PLACE / "sleep")
-        end = ["crun", "delete", "--force", name]
+        call([*IN_CRUN, "run", "--detach", name], PLACE / "sleep")
+        command, end = IN_CRUN, [*IN_CRUN, "delete", "--force", name]
     else:
         call([*IN_PODMAN, "--detach", "--name", name, IMAGE, "/bin/sleep", "1000"])
-        end = ["podman", "rm", "--force", "--time", "0", name]
+        command, end = ["podman"], ["podman", "rm", "--force", "--time", "0", name]
     try:
-        return [timed([peer, "exec", name, "/bin/true"]) for _ in range(n)]
+        return [timed([*command, "exec", name, "/bin/true"]) for _ in range(n)]
     finally:
         call(end)
 

@@ -90,8 +90,8 @@ def verdict(row: Row, result: Result) -> str:
 def as_dicts(results: Mapping[str, Result]) -> list[dict[str, Any]]:
     """Return the table for machines."""
     table: list[dict[str, Any]] = []
-    for row in ROWS:
-        result = results.get(row.key, Result())
+    for row in (row for row in ROWS if row.key in results):
+        result = results[row.key]
         peer = best_peer(row, result)
         table.append(
             {
@@ -120,8 +120,8 @@ def _number(value: float | None, unit: str = "") -> str:
 def as_text(results: Mapping[str, Result]) -> str:
     """Return the table for people."""
     lines = [("", "ours", "floor", "ratio", "best peer", "ratio", "must", "aim", "verdict")]
-    for row in ROWS:
-        result = results.get(row.key, Result())
+    for row in (row for row in ROWS if row.key in results):
+        result = results[row.key]
         peer = best_peer(row, result)
         mark = row.against.value
         lines.append(

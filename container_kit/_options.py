@@ -13,6 +13,7 @@ from typing import IO, Self, TypedDict
 import attrs
 
 from container_kit._runtime import start as _start
+from container_kit._runtime.failures import typed_refusals
 from container_kit._runtime.site import Site
 from container_kit._spec.mounts import Mount, MountKind
 from container_kit._spec.options import ContainerOptions, parse_options
@@ -23,6 +24,7 @@ from container_kit.image import Image
 _LARGEST_ENV_FILE = 1 << 20
 
 
+@typed_refusals("cannot prepare a container")
 def new_record(
     site: Site, image: Image | str, command: Sequence[str] | None, options: ContainerOptions
 ) -> ContainerRecord:
@@ -33,6 +35,8 @@ def new_record(
     """
     if isinstance(image, str):
         raise ImageNotFoundError(name=image, hint="use Image.host() or Image.from_directory(path)")
+    if not isinstance(image, Image):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
+        raise InvalidSpecError(field="image", value=image, reason="must be an Image", hint="Image.host(), for example")
     config = parse_options(command, options, env_file_text=_env_files(options))
     if config.mounts:
         config = attrs.evolve(config, mounts=tuple(_checked(mount) for mount in config.mounts))
@@ -48,7 +52,11 @@ def new_record(
 
 def as_bytes(data: bytes | str | None) -> bytes | None:
     """Return input as bytes; text becomes UTF-8."""
-    return data.encode() if isinstance(data, str) else data
+    if isinstance(data, str):
+        return data.encode()
+    if data is not None and not isinstance(data, bytes | bytearray | memoryview):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidSpecError(field="input", value=data, reason="must be bytes or text")
+    return data
 
 
 class _Ends(TypedDict):
@@ -70,8 +78,12 @@ class Streams:
         self._ours: dict[str, int] = {"stdin": -1, "stdout": -1, "stderr": -1}
         self._pipe_ends: list[int] = []
         self._devnull = devnull
-        first, second = self._end("stdin", stdin), self._end("stdout", stdout)
-        third = second if stderr == subprocess.STDOUT else self._end("stderr", stderr)
+        try:
+            first, second = self._end("stdin", stdin), self._end("stdout", stdout)
+            third = second if stderr == subprocess.STDOUT else self._end("stderr", stderr)
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
         self.theirs = (first, second, third)
 
     def take(self) -> _Ends:

@@ -21,7 +21,7 @@ from container_kit._spec.options import ContainerOptions
 from container_kit._spec.signals import parse_signal
 from container_kit._state import journal, records
 from container_kit.engine import Engine, default_engine
-from container_kit.errors import ContainerNotFoundError
+from container_kit.errors import ContainerNotFoundError, StorageFullError
 from container_kit.image import Image
 from container_kit.inspection import Inspection, inspect
 from container_kit.interior import Interior
@@ -172,7 +172,10 @@ class Container(Interior):
         """
         seen = self._look()
         check_transition(Action.STOP, seen.status, seen.record.name)
-        records.set_phase(self._site.database, seen.record.id, seen.record.phase, stopped_by_user=True)
+        try:
+            records.set_phase(self._site.database, seen.record.id, seen.record.phase, stopped_by_user=True)
+        except StorageFullError:
+            pass  # a full disk keeps nobody from stopping; the monitor is told all the same
         if seen.state is not None and seen.status is not Status.EXITED:
             _stop.stop(self._site, self.id, seen.state, timeout=timeout)
             self._note("stop")

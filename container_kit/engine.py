@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from container_kit._linux import kernel, processes
+from container_kit._runtime.failures import typed_refusals
 from container_kit._runtime.probes import Capability, find_capabilities, find_host_facts
 from container_kit._runtime.reconcile import Problem, reconcile
 from container_kit._runtime.site import Site
@@ -49,14 +50,15 @@ class Engine:
         boot = processes.boot_id()
         parent = runtime or find_runtime_parent(os.geteuid(), os.environ.get("XDG_RUNTIME_DIR"))
         home = Home.at(os.fspath(root) if root is not None else _default_root(), boot_id=boot, runtime_parent=parent)
-        home.make()
-        database = Database(home.database)
-        try:
-            self.site = Site(home, database, _host_facts(home, database, boot))
-            reconcile(self.site)
-        except BaseException:
-            database.close()
-            raise
+        with typed_refusals(f"cannot open the engine at {home.root}"):
+            home.make()
+            database = Database(home.database)
+            try:
+                self.site = Site(home, database, _host_facts(home, database, boot))
+                reconcile(self.site)
+            except BaseException:
+                database.close()
+                raise
 
     @property
     def root(self) -> str:

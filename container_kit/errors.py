@@ -126,9 +126,13 @@ class InvalidMountError(InvalidSpecError):
 class InvalidUserError(InvalidSpecError):
     """A user or group that is malformed, out of range or unknown to the image."""
 
+    hint: str | None = "give a name that the image knows or a number, and perhaps a group: 'app', '1000', '1000:1000'"
+
 
 class InvalidNameError(InvalidSpecError):
     """A name outside the grammar, e.g. of containers."""
+
+    hint: str | None = "a good name is 'web-1'"
 
 
 class InvalidCommandError(InvalidSpecError, TypeError):
@@ -141,6 +145,7 @@ class UnknownOptionError(InvalidSpecError, TypeError):
     field: str = "option"
     reason: str = "there is no such option"
     near: tuple[str, ...] = ()
+    hint: str | None = "the options are the keys of ContainerOptions and, for exec and spawn, ProcessOptions"
 
     def _sentence(self) -> str:
         return f"{super()._sentence()}{_did_you_mean(self.near)}"
@@ -169,6 +174,7 @@ class ImageNotFoundError(NotFoundError):
 class ContainerNotFoundError(NotFoundError):
     """No container has this name or id."""
 
+    hint: str | None = "Container.list(all=True) says what there is"
     _noun = "container"
 
 
@@ -227,6 +233,7 @@ class AmbiguousIdError(ConflictError):
 
     prefix: str
     matches: tuple[str, ...]
+    hint: str | None = "give more digits, or the name"
 
     def _sentence(self) -> str:
         return f"{self.prefix!r} is the beginning of several ids: {', '.join(match[:12] for match in self.matches)}"
@@ -326,6 +333,7 @@ class RootDirectoryError(HostError):
     attempted: str = "cannot use the directory"
     path: str
     reason: str
+    hint: str | None = "choose another directory: Engine(root=…) or CONTAINER_KIT_ROOT"
 
     def _sentence(self) -> str:
         return f"{self.attempted} {self.path}: {self.reason}{_because(self.errno)}"
@@ -374,6 +382,7 @@ class CommandNotFoundError(ContainerKitError, FileNotFoundError):
     searched: tuple[str, ...] = ()
     errno: int | None = _errno.ENOENT
     exit_code: int = 127
+    hint: str | None = "is it in the image? give its absolute path, or set PATH with env="
 
     def _sentence(self) -> str:
         where = f" (looked for {', '.join(self.searched)})" if self.searched else ""

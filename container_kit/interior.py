@@ -23,7 +23,7 @@ from container_kit._spec.options import ProcessOptions, parse_process_options
 from container_kit._state import journal, records
 from container_kit.completed import Completed
 from container_kit.engine import Engine
-from container_kit.errors import InvalidSpecError
+from container_kit.errors import InvalidSpecError, StorageFullError
 from container_kit.process import PIPE, Process
 
 MAX_OUTPUT = 10 << 20
@@ -179,14 +179,12 @@ class Interior:
         attachments.resize(self._site, self.id, rows, columns)
 
     def top(self) -> tuple[ProcessInfo, ...]:
-        """Return its processes, as the host sees them."""
-        _, init = self._running(Action.EXEC)
-        return list_processes(self._site, self.id, init)
+        """Return its processes, as the host sees them; also of a paused container."""
+        return list_processes(self._site, self.id, self._alive())
 
     def stats(self) -> Stats:
         """Return what it uses right now; one reading, well below a millisecond for a small container."""
-        _, init = self._running(Action.EXEC)
-        return read_stats(self._site, self.id, init)
+        return read_stats(self._site, self.id, self._alive())
 
     def listening_ports(self) -> frozenset[int]:
         """Return the TCP ports on which something in it listens; none while it does not run."""
@@ -244,7 +242,17 @@ class Interior:
         assert seen.init is not None
         return _start.specification_of(seen.record), seen.init.pid
 
+    def _alive(self) -> int:
+        seen = self._look()
+        check_transition(Action.EXAMINE, seen.status, seen.record.name)
+        assert seen.init is not None
+        return seen.init.pid
+
     def _note(self, action: str, **attributes: str) -> None:
         name = records.name_of(self._site.database, ContainerId(self.id))
-        if name is not None:
+        if name is None:
+            return
+        try:
             journal.append(self._site.database, ContainerId(self.id), name, action, **attributes)
+        except StorageFullError:
+            pass  # what was done counts more than the word about it

@@ -7,6 +7,7 @@ and only regular files of bounded size are read.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
@@ -33,13 +34,39 @@ def read_beneath(root: str, path: str, limit: int = MAX_ACCOUNT_FILE) -> bytes |
         return None
     finally:
         os.close(root_fd)
-    with open(fd, "rb", buffering=0) as file:
+    try:
         info = os.fstat(fd)
         if not stat.S_ISREG(info.st_mode):
             return None
         if info.st_size > limit:
-            raise OSError(27, f"{path} is larger than {limit} bytes")  # EFBIG
-        return file.read(limit)
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), path)
+        with open(fd, "rb", buffering=0, closefd=False) as file:
+            return file.read(limit)
+    finally:
+        os.close(fd)
+
+
+def kind_beneath(root: str, path: str) -> int | None:
+    """Return the file type (S_IFMT of inode(7)) of what `path` names inside `root`, a last symlink not followed.
+
+    None when there is nothing, or nothing that can be reached inside `root`.
+    """
+    try:
+        root_fd = os.open(root, os.O_PATH | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return None
+    try:
+        fd = shim.openat2(root_fd, path.lstrip("/"), os.O_PATH | os.O_NOFOLLOW, in_root=True)
+    except OSError as err:
+        if err.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES):
+            return None
+        raise
+    finally:
+        os.close(root_fd)
+    try:
+        return stat.S_IFMT(os.fstat(fd).st_mode)
+    finally:
+        os.close(fd)
 
 
 def replace_file(path: str, data: bytes, mode: int = 0o600) -> None:

@@ -9,8 +9,12 @@ from __future__ import annotations
 import os
 import select
 import signal
+import time
+from typing import Final
 
 import attrs
+
+LONGEST_POLL_MS: Final = 2**31 - 1  # poll(2) counts in an int: 24 days
 
 
 @attrs.frozen
@@ -89,9 +93,21 @@ def wait_gone(process: ProcessId, timeout: float | None = None) -> bool:
 
 def is_ended(pidfd: int, timeout: float | None = 0) -> bool:
     """Say whether a pidfd's process has ended, waiting up to `timeout` seconds (None: for ever)."""
+    return wait_readable(pidfd, None if timeout is None else time.monotonic() + timeout)
+
+
+def wait_readable(fd: int, deadline: float | None) -> bool:
+    """Wait until there is something to read; False when the deadline (monotonic seconds, None: never) passed first."""
     poller = select.poll()
-    poller.register(pidfd, select.POLLIN)
-    return bool(poller.poll(None if timeout is None else timeout * 1000))
+    poller.register(fd, select.POLLIN)
+    if deadline is None:
+        return bool(poller.poll())
+    while True:
+        left_ms = max(0.0, (deadline - time.monotonic()) * 1000)
+        if poller.poll(min(left_ms, LONGEST_POLL_MS)):
+            return True
+        if left_ms <= LONGEST_POLL_MS:
+            return False
 
 
 def reap(pidfd: int) -> None:

@@ -29,6 +29,8 @@ class MonitorFlag(enum.IntFlag):
     PROBE = 0x100
     DIRTY_WORK = 0x200
     REMOVE_ONLY = 0x400
+    KEEP_STATE = 0x800
+    ENTER_CGROUP = 0x1000
 
 
 class Restart(enum.IntEnum):

@@ -6,15 +6,19 @@ the image's layers; in a running container below the root of its init.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Sequence
 
-from container_kit._linux.files import read_beneath
+from container_kit._linux.files import kind_beneath, read_beneath
 from container_kit._plan.identity import resolve_identity
 from container_kit._runtime.site import Site
 from container_kit._spec.identity import Identity
 from container_kit._spec.root_filesystem import RootFilesystem
+from container_kit.errors import ImageError
+
+_NOT_THE_FILES_FAULT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 def find_identity(
@@ -24,6 +28,7 @@ def find_identity(
 
     Raises:
         InvalidUserError: malformed, out of range, or a name that the image does not know.
+        ImageError: its account files are not readable files of at most 10 MiB.
     """
     layers = (f"{site.home.container_dir(container_id)}/upper", *root.overlays[0].lowers)
     return resolve_identity(user, groups, _from_layers(layers, "etc/passwd"), _from_layers(layers, "etc/group"))
@@ -36,18 +41,24 @@ def find_identity_inside(init_pid: int, user: str | None, groups: Sequence[str])
         InvalidUserError: as `find_identity`.
     """
     root = f"/proc/{init_pid}/root"
-    return resolve_identity(
-        user, groups, read_beneath(root, "etc/passwd") or b"", read_beneath(root, "etc/group") or b""
-    )
+    return resolve_identity(user, groups, _read(root, "etc/passwd"), _read(root, "etc/group"))
 
 
 def _from_layers(layers: Sequence[str], path: str) -> bytes:
     for layer in layers:
-        try:
-            info = os.lstat(f"{layer}/{path}")
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        if stat.S_ISCHR(info.st_mode):
+        kind = kind_beneath(layer, path)
+        if kind == stat.S_IFCHR:
             return b""  # a whiteout: the container removed it
-        return read_beneath(layer, path) or b""
+        if kind is not None:
+            return _read(layer, path)
     return b""
+
+
+def _read(root: str, path: str) -> bytes:
+    try:
+        return read_beneath(root, path) or b""
+    except OSError as err:
+        if err.errno in _NOT_THE_FILES_FAULT:
+            raise
+        reason = f"its /{path} cannot be read: {os.strerror(err.errno or errno.EIO)}"
+        raise ImageError(image=root, reason=reason, hint="a regular file of at most 10 MiB is wanted there") from err

@@ -10,6 +10,7 @@ import os
 import signal
 
 from container_kit._runtime.control import Connection, MonitorGoneError
+from container_kit._runtime.failures import typed_refusals
 from container_kit._runtime.messages import AttachFlag, Message, MessageType
 from container_kit._runtime.session import Session
 from container_kit._runtime.site import Site
@@ -34,6 +35,7 @@ class Attachment(Session):
         self.tell(Message(MessageType.CLOSE_STDIN))
 
 
+@typed_refusals("cannot attach to the container")
 def attach(site: Site, container_id: str, *, stdin: bool, tty: bool) -> Attachment:
     """Attach to a running container. The caller owns the attachment's descriptors.
 

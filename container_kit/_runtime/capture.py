@@ -11,6 +11,8 @@ import select
 import time
 from collections.abc import Callable
 
+from container_kit._linux.processes import LONGEST_POLL_MS
+
 _CHUNK = 1 << 16
 _PIPE_ATOMIC = 4096  # PIPE_BUF: a write of this much does not block when poll says POLLOUT (pipe(7))
 
@@ -20,9 +22,13 @@ class Pipes:
 
     def __init__(self, devnull: int, *, feed: bool) -> None:
         self._open: set[int] = set()
-        stdin, self.stdin = self._pipe() if feed else (devnull, -1)
-        self.stdout, stdout = self._pipe()
-        self.stderr, stderr = self._pipe()
+        try:
+            stdin, self.stdin = self._pipe() if feed else (devnull, -1)
+            self.stdout, stdout = self._pipe()
+            self.stderr, stderr = self._pipe()
+        except OSError:
+            self.close_all()
+            raise
         self.theirs = (stdin, stdout, stderr)
         self._devnull = devnull
 
@@ -79,7 +85,7 @@ class Capture:
             left_ms = None if deadline is None else (deadline - time.monotonic()) * 1000
             if left_ms is not None and left_ms <= 0:
                 return False
-            for fd, _ in poller.poll(left_ms):
+            for fd, _ in poller.poll(None if left_ms is None else min(left_ms, LONGEST_POLL_MS)):
                 if fd == watched:
                     if is_over():
                         self.drain()

@@ -7,13 +7,12 @@ descriptor, so the length of its path does not matter (unix(7) allows 107 bytes)
 from __future__ import annotations
 
 import os
-import select
 import socket
-import time
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
+from container_kit._linux.processes import wait_readable
 from container_kit._runtime.messages import Message, MessageType, receive, send
 
 
@@ -70,11 +69,8 @@ class Connection:
         Raises:
             MonitorGoneError: the monitor closed the connection.
         """
-        if deadline is not None:
-            poller = select.poll()
-            poller.register(self._socket, select.POLLIN)
-            if not poller.poll(max(0.0, (deadline - time.monotonic()) * 1000)):
-                return None
+        if deadline is not None and not wait_readable(self._socket.fileno(), deadline):
+            return None
         received = receive(self._socket)
         if received is None:
             raise MonitorGoneError

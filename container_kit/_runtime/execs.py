@@ -19,12 +19,13 @@ from container_kit._plan.plans import ExecPlan
 from container_kit._runtime import accounts
 from container_kit._runtime.capture import Capture, Pipes
 from container_kit._runtime.control import Connection, MonitorGoneError
-from container_kit._runtime.failures import launch_failure
+from container_kit._runtime.failures import launch_failure, typed_refusals
 from container_kit._runtime.launch import Specification
 from container_kit._runtime.messages import ExecFlag, Message, MessageType
 from container_kit._runtime.session import Ending, Session
 from container_kit._runtime.site import Site
 from container_kit._spec.container_config import ProcessConfig
+from container_kit._spec.healthcheck import check_timeout
 from container_kit.errors import HostError, InvalidTransitionError
 
 _TREE_GONE_SECONDS = 10.0
@@ -44,6 +45,7 @@ class ExecSession(Session):
         self.poll(time.monotonic() + _TREE_GONE_SECONDS)
 
 
+@typed_refusals("cannot start a process in the container")
 def open_session(
     site: Site, spec: Specification, init_pid: int, process: ProcessConfig, stdio: Sequence[int]
 ) -> ExecSession:
@@ -73,6 +75,7 @@ def open_session(
         raise
 
 
+@typed_refusals("cannot run a process in the container")
 def run_captured(
     site: Site,
     spec: Specification,
@@ -88,6 +91,7 @@ def run_captured(
     Returns:
         The result, the output, and whether the timeout (seconds) ended it.
     """
+    timeout = check_timeout(timeout)
     deadline = None if timeout is None else time.monotonic() + timeout
     pipes = Pipes(site.devnull(), feed=data is not None)
     try:

@@ -7,6 +7,8 @@ both. Nothing here classifies by text.
 from __future__ import annotations
 
 import errno
+from collections.abc import Generator
+from contextlib import contextmanager
 
 from container_kit._linux.files import filesystem_of
 from container_kit._plan.describe import describe_step
@@ -17,6 +19,7 @@ from container_kit._plan.ops import (
     Gid,
     Groups,
     Hostname,
+    MakeDir,
     NewFilesystem,
     NewOverlay,
     OpenTree,
@@ -32,7 +35,9 @@ from container_kit.errors import (
     CommandNotExecutableError,
     CommandNotFoundError,
     ContainerKitError,
+    HostError,
     InvalidMountError,
+    InvalidSpecError,
     InvalidUserError,
     LaunchError,
     RootDirectoryError,
@@ -48,8 +53,33 @@ _BLAMED = {
     Blame.CLONE: "cloning the container's first process",
     Blame.LOST: "the container's first process was killed from outside",
 }
+_NO_WAY = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ELOOP, errno.EXDEV)
 _OVERLAY_REFUSALS = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENODEV, errno.EPERM, errno.EREMOTE)
 _FULL = "free some space: the file system that holds the engine's directory is full"
+_SHORTAGES = {
+    errno.EMFILE: "raise the caller's limit on open files (ulimit -n)",
+    errno.ENFILE: "raise the host's limit on open files (sysctl fs.file-max)",
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+    errno.EROFS: "the engine's directory is on a file system that is read-only now",
+    errno.EAGAIN: "raise the limit on processes (ulimit -u, pids.max)",
+    errno.ENOMEM: "there is too little memory; end something else first",
+}
+
+
+@contextmanager
+def typed_refusals(attempted: str) -> Generator[None, None, None]:
+    """Turn what the kernel refuses this process itself into a `HostError`; typed errors pass.
+
+    Args:
+        attempted: "cannot …", the beginning of the error's sentence.
+    """
+    try:
+        yield
+    except ContainerKitError:
+        raise
+    except OSError as err:
+        raise HostError(attempted=attempted, errno=err.errno, hint=_SHORTAGES.get(err.errno or 0)) from err
 
 
 def launch_failure(plan: LaunchPlan | ExecPlan | ProbePlan, message: Message, root_dir: str) -> ContainerKitError:
@@ -105,6 +135,8 @@ def _special(step: Step, message: Message, root_dir: str) -> ContainerKitError |
                 reason=f"the image has something in its place: {_text(message.error)}",
                 hint="/proc, /dev and /sys must be ordinary directories; a file can only be mounted on a file",
             )
+        case MakeDir() | Chdir() if message.error in _NO_WAY:
+            return _working_dir_failure(str(step.path), message.error)
         case Uid() | Gid() | Groups() if message.error in (errno.EINVAL, errno.EPERM):
             return InvalidUserError(
                 field="user",
@@ -132,6 +164,15 @@ def _exec_failure(step: Exec, message: Message) -> ContainerKitError:
     return CommandNotExecutableError(command=command, errno=message.error, hint=hint)
 
 
+def _working_dir_failure(path: str, number: int) -> InvalidSpecError:
+    return InvalidSpecError(
+        field="working_dir",
+        value=path,
+        reason=_text(number),
+        hint="the working directory must be a directory that the container's user may enter",
+    )
+
+
 def _overlay_failure(step: NewOverlay, message: Message, root_dir: str) -> ContainerKitError:
     filesystem = filesystem_of(root_dir)
     return RootDirectoryError(
@@ -144,11 +185,9 @@ def _overlay_failure(step: NewOverlay, message: Message, root_dir: str) -> Conta
 
 
 def _hint(step: Step, number: int) -> str | None:
-    if number == errno.ENOSPC:
-        return _FULL
+    if number in _SHORTAGES:
+        return _SHORTAGES[number]
     match step:
-        case Chdir():
-            return "the working directory must be a directory that the container's user may enter"
         case NewFilesystem(fstype="proc") if number == errno.EPERM:
             return "the host's own /proc is partly hidden (a container around this one?); unmask it there"
         case WriteProc():
@@ -166,6 +205,6 @@ def _text(number: int) -> str:
         errno.ENOENT: "it does not exist",
         errno.ENOTDIR: "it, or a part of its path, is not a directory",
         errno.EACCES: "permission denied",
-        errno.ELOOP: "it is a symlink",
+        errno.ELOOP: "it, or a part of its path, is a symlink that leads nowhere or must not be followed",
         errno.EXDEV: "it leads out of the container",
     }.get(number, errno.errorcode.get(number, str(number)))

@@ -24,7 +24,7 @@ from container_kit._plan.process import stop_signal_of
 from container_kit._plan.settings import MonitorFlag, MonitorSettings, Restart
 from container_kit._runtime import accounts
 from container_kit._runtime.failures import launch_failure
-from container_kit._runtime.messages import MessageType
+from container_kit._runtime.messages import Blame, MessageType
 from container_kit._runtime.site import Site
 from container_kit._runtime.spawn import spawn_monitor
 from container_kit._runtime.supervision import Supervision
@@ -99,11 +99,25 @@ def await_started(site: Site, plan: LaunchPlan, supervision: Supervision) -> int
     raise launch_failure(plan, message, site.home.root)
 
 
+def may_try_again(site: Site, supervision: Supervision) -> bool:
+    """Say whether a launch failed in a way that another way into the cgroup may mend, and choose that way from now on.
+
+    Linux 6.18 kills what is cloned into a cgroup when the cloner's own cgroup was ever killed as a
+    whole and lived on; see docs/decisions/0010.
+    """
+    failed = supervision.failed
+    if failed is None or failed.step != Blame.LOST or site.enters_cgroups or site.cgroup_parent is None:
+        return False
+    site.enters_cgroups = True
+    return True
+
+
 def _settings(site: Site, spec: Specification, plan: LaunchPlan, *, direct: bool) -> MonitorSettings:
     config, check = spec.config, spec.healthcheck
     cgroup_parent = site.cgroup_parent
     settings = MonitorSettings(
-        flags=_flags(spec, plan, direct=direct),
+        flags=_flags(spec, plan, direct=direct)
+        | (MonitorFlag.ENTER_CGROUP if site.enters_cgroups else MonitorFlag.NONE),
         owner_pid=os.getpid(),
         namespaces=plan.namespaces,
         container_dir=HostPath(site.home.container_dir(spec.id)),
@@ -127,7 +141,7 @@ def _flags(spec: Specification, plan: LaunchPlan, *, direct: bool) -> MonitorFla
     if not config.detach:
         flags |= MonitorFlag.OWNED
     if config.remove:
-        flags |= MonitorFlag.REMOVE
+        flags |= MonitorFlag.REMOVE | (MonitorFlag.NONE if direct else MonitorFlag.KEEP_STATE)
     elif spec.is_ephemeral:
         flags |= MonitorFlag.REMOVE_OWNED
     if spec.is_ephemeral:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from container_kit._linux import processes
 from container_kit._runtime import stop as _stop
+from container_kit._runtime.failures import typed_refusals
 from container_kit._runtime.site import Site
 from container_kit._runtime.status import Look, forget, look
 from container_kit._spec.lifecycle import Action, Status, check_transition
@@ -13,6 +14,7 @@ _ALIVE = (Status.RUNNING, Status.PAUSED, Status.RESTARTING)
 _END_SECONDS = 5.0
 
 
+@typed_refusals("cannot remove the container")
 def remove(site: Site, seen: Look, *, force: bool) -> None:
     """Remove a container; with `force` also one that runs. Idempotent.
 
@@ -25,7 +27,8 @@ def remove(site: Site, seen: Look, *, force: bool) -> None:
     supervision = site.dismiss(seen.record.id)
     if supervision is not None:
         supervision.let_go()
-    elif seen.status in _ALIVE and seen.state is not None:
+    # Somebody else may have started it since: then what we let go was an earlier run.
+    if seen.status in _ALIVE and seen.state is not None and processes.is_alive(seen.state.monitor):
         _stop.stop(site, seen.record.id, seen.state, timeout=0)
     if seen.state is not None:
         processes.wait_gone(seen.state.monitor, _END_SECONDS)

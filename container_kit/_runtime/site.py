@@ -28,6 +28,7 @@ class Site:
         self.database = database
         self.facts = facts
         self.stopwatch: Stopwatch | None = None
+        self.enters_cgroups = False  # whether containers join their cgroup themselves; see launch.may_try_again
         self._lock = threading.Lock()
         self._user_namespace: tuple[int, int] | None = None  # (pid that opened it, descriptor)
         self._devnull = -1
@@ -79,9 +80,12 @@ class Site:
             return self._devnull
 
     def supervise(self, container_id: str, supervision: Supervision) -> None:
-        """Keep the owner's end of a container."""
+        """Keep the owner's end of a container, in place of that of an earlier run."""
         with self._lock:
+            earlier = self._supervisions.get(container_id)
             self._supervisions[container_id] = supervision
+        if earlier is not None:
+            earlier.let_go()
 
     def supervision_of(self, container_id: str) -> Supervision | None:
         """Return the owner's end of a container, if this process is its owner."""
@@ -113,6 +117,19 @@ class Site:
         """Note for the benchmark that a phase ended."""
         if self.stopwatch is not None:
             self.stopwatch.mark(phase)
+
+    def mark_run(self, supervision: Supervision) -> None:
+        """Note for the benchmark that a run ended, and split it by what its monitor says of it."""
+        started, exited = supervision.started, supervision.exited
+        if self.stopwatch is not None and started is not None and exited is not None:
+            self.stopwatch.mark_parts(
+                "wait",
+                namespaces=started.a,
+                mounts=started.b,
+                confine=started.c,
+                exec=started.detail * 1000,
+                cleanup=exited.detail * 1000,
+            )
 
     def close(self) -> None:
         """End the containers that this process owns and close every descriptor. Idempotent."""

@@ -14,14 +14,15 @@ from container_kit._plan.plans import LaunchPlan
 from container_kit._runtime import launch
 from container_kit._runtime.capture import Capture, Pipes
 from container_kit._runtime.cleanup import remove_runtime_files
-from container_kit._runtime.failures import launch_failure
+from container_kit._runtime.failures import launch_failure, typed_refusals
 from container_kit._runtime.launch import Specification
 from container_kit._runtime.messages import Blame, ExitFlag, Message, MessageType
 from container_kit._runtime.site import Site
 from container_kit._runtime.state_file import ended_by
-from container_kit._runtime.status import Look, forget, look
+from container_kit._runtime.status import Look, find, forget, look
 from container_kit._runtime.supervision import Supervision
 from container_kit._spec.container_config import ContainerConfig
+from container_kit._spec.healthcheck import check_timeout
 from container_kit._spec.ids import new_id_from
 from container_kit._spec.image_config import ImageConfig
 from container_kit._spec.lifecycle import Action, check_transition
@@ -55,6 +56,7 @@ def specification_of(record: ContainerRecord) -> Specification:
     return Specification(id=record.id, config=record.config, image=record.image, root=record.root)
 
 
+@typed_refusals("cannot create a container")
 def create(site: Site, record: ContainerRecord, *, named: bool) -> ContainerRecord:
     """Record a new container; its plan is compiled first, so what cannot be launched is not recorded.
 
@@ -68,6 +70,7 @@ def create(site: Site, record: ContainerRecord, *, named: bool) -> ContainerReco
     return record
 
 
+@typed_refusals("cannot start the container")
 def start(site: Site, seen: Look) -> None:
     """Start a container that does not run and wait until its command runs.
 
@@ -96,6 +99,9 @@ def start(site: Site, seen: Look) -> None:
     except BaseException:
         supervision.let_go()
         _unclaim(site, record, supervision)
+        if launch.may_try_again(site, supervision):
+            start(site, find(site, record.id))
+            return
         raise
     journal.append(site.database, record.id, record.name, "start")
     if spec.config.detach:
@@ -104,6 +110,7 @@ def start(site: Site, seen: Look) -> None:
         site.supervise(record.id, supervision)
 
 
+@typed_refusals("cannot run a container")
 def run_captured(
     site: Site, record: ContainerRecord, *, named: bool, data: bytes | None, timeout: float | None, limit: int
 ) -> tuple[ExitRecord, Capture, bool]:
@@ -115,6 +122,7 @@ def run_captured(
     Raises:
         ContainerKitError: what kept the command from running; nothing is left of the container.
     """
+    timeout = check_timeout(timeout)
     deadline = None if timeout is None else time.monotonic() + timeout
     spec = specification_of(record)
     plan = launch.compile_plan(site, spec)
@@ -129,14 +137,16 @@ def run_captured(
             supervision.go()
             site.mark("state")
             finished = capture.collect(supervision.fileno(), lambda: _is_over(supervision), deadline)
-            site.mark("run")
+            site.mark_run(supervision)
         finally:
             supervision.let_go()
             _erase(site, record, supervision)
-            site.mark("cleanup")
+            site.mark("state")
+        if launch.may_try_again(site, supervision) and finished:
+            return run_captured(site, record, named=named, data=data, timeout=timeout, limit=limit)
         if not finished:
             capture.drain()
-        return _ending_of(site, plan, supervision), capture, not finished
+        return _ending_of(site, plan, supervision, timed_out=not finished), capture, not finished
     finally:
         pipes.close_all()
 
@@ -164,11 +174,13 @@ def _erase(site: Site, record: ContainerRecord, supervision: Supervision) -> Non
         forget(site, record)
 
 
-def _ending_of(site: Site, plan: LaunchPlan, supervision: Supervision) -> ExitRecord:
-    if supervision.failed is not None:
-        raise launch_failure(plan, supervision.failed, site.home.root)
+def _ending_of(site: Site, plan: LaunchPlan, supervision: Supervision, *, timed_out: bool) -> ExitRecord:
     if supervision.exited is not None:
         return ended_by(supervision.exited)
+    if timed_out and (supervision.failed is None or supervision.failed.step == Blame.LOST):
+        return ExitRecord(wait_status=signal.SIGKILL, reason="its time was up before its command ran")
+    if supervision.failed is not None:
+        raise launch_failure(plan, supervision.failed, site.home.root)
     if supervision.started is not None:
         return ExitRecord(wait_status=signal.SIGKILL, reason="its monitor was killed")
     raise launch_failure(plan, Message(MessageType.FAILED, step=Blame.LOST, error=errno.ESRCH), site.home.root)

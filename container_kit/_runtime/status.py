@@ -21,7 +21,7 @@ from container_kit._runtime.stop import kill_without_monitor
 from container_kit._spec.lifecycle import Status
 from container_kit._state import journal, records
 from container_kit._state.container_record import ContainerRecord, ExitRecord, Phase
-from container_kit.errors import ContainerNotFoundError
+from container_kit.errors import ContainerNotFoundError, StorageFullError
 
 _KILLED = 9  # wait(2) status of a process that SIGKILL ended
 
@@ -84,8 +84,8 @@ def forget(site: Site, record: ContainerRecord) -> None:
     """Remove everything of a container whose processes are gone: files first, its row last. Idempotent."""
     try:
         records.set_phase(site.database, record.id, Phase.REMOVING)
-    except ContainerNotFoundError:
-        pass  # somebody else finished; what is left of the files goes all the same
+    except (ContainerNotFoundError, StorageFullError):
+        pass  # somebody else finished, or the disk is full: the files go all the same
     remove_files(site, record.id)
     with site.database.transaction():
         if records.delete(site.database, record.id):
@@ -110,7 +110,10 @@ def _look_at_started(site: Site, record: ContainerRecord) -> Look | None:
     monitor = ProcessId.parse(record.monitor) if record.monitor else None
     state = read_state(site.home.state_file(record.id))
     if not processes.is_alive(monitor):
-        return _settle(site, record, state)
+        try:
+            return _settle(site, record, state)
+        except StorageFullError:  # what is true can be said without writing it down
+            return Look(record=record, status=Status.EXITED, ended=_ending(state))
     if state is None or state.monitor != monitor:
         return Look(record=record, status=Status.CREATED)
     if state.phase == "running" and processes.is_alive(state.init):
@@ -128,6 +131,8 @@ def _settle(site: Site, record: ContainerRecord, state: MonitorState | None) -> 
     if path is not None:
         cgroup.remove(path)
     if record.config.remove is True or (is_ephemeral(record) and not has_living_owner(record)):
+        if state is not None and state.ended is not None:
+            _note_last_exit(site, record, state.ended)
         forget(site, record)
         return None
     if state is None and record.exit is None and not os.path.isdir(site.home.container_dir(record.id)):
@@ -136,6 +141,14 @@ def _settle(site: Site, record: ContainerRecord, state: MonitorState | None) -> 
         note_exit(site, record, _ending(state))
     remove_runtime_files(site, record.id)
     return look(site, records.get(site.database, record.id))
+
+
+def _note_last_exit(site: Site, record: ContainerRecord, ended: ExitRecord) -> None:
+    # In the journal it outlives the container, for those who wait.
+    try:
+        note_exit(site, record, ended)
+    except (ContainerNotFoundError, StorageFullError):
+        pass  # somebody else was faster, or there is no room: it goes all the same
 
 
 def _ending(state: MonitorState | None) -> ExitRecord:

@@ -14,6 +14,7 @@ from container_kit._runtime.control import Connection, MonitorGoneError
 from container_kit._runtime.messages import DEFAULT_TIMEOUT, Message, MessageType
 from container_kit._runtime.site import Site
 from container_kit._runtime.state_file import MonitorState
+from container_kit._spec.healthcheck import check_timeout
 from container_kit.errors import HostError, UnsupportedHostError, WaitTimeoutError
 
 _FORCE_SECONDS = 5.0  # beyond the stop timeout, for a kernel that is busy killing
@@ -25,6 +26,7 @@ def stop(site: Site, container_id: str, state: MonitorState, *, timeout: float |
     Raises:
         WaitTimeoutError: even SIGKILL did not end it (a process stuck in the kernel).
     """
+    timeout = check_timeout(timeout)
     wanted = DEFAULT_TIMEOUT if timeout is None else round(timeout * 1000)
     message = Message(MessageType.STOP, value=number, a=wanted)
     patience = None if timeout is None else time.monotonic() + timeout + _FORCE_SECONDS

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import errno
 import os
-import select
 import socket
 import threading
-import time
 
 from container_kit._linux import processes
 from container_kit._linux.processes import ProcessId
@@ -48,10 +46,7 @@ class Supervision:
         """Take in what the monitor said; False when the deadline (monotonic seconds, None: never) passed first."""
         if self._closed:
             return True
-        poller = select.poll()
-        poller.register(self._channel, select.POLLIN)
-        wait_ms = None if deadline is None else max(0.0, (deadline - time.monotonic()) * 1000)
-        if not poller.poll(wait_ms):
+        if not processes.wait_readable(self._channel.fileno(), deadline):
             return False
         with self._lock:
             if not self._closed:

@@ -1,37 +1,37 @@
-"""Where time goes: marks at the end of each phase of an operation, for the benchmark.
+"""Where time goes: the phases of an operation, for the benchmark.
 
-Off unless a list is installed; then `mark` costs one clock reading.
+Off unless an engine is given a stopwatch; then a mark costs one clock reading.
 """
 
 from __future__ import annotations
 
 import time
 
-import attrs
-
-
-@attrs.frozen
-class Mark:
-    """A phase and when it ended, in ns on CLOCK_MONOTONIC."""
-
-    phase: str
-    at_ns: int
-
 
 class Stopwatch:
-    """Collects marks; the one of an engine is `None` unless somebody measures."""
+    """Sums the ns spent in each phase. The time between two marks belongs to the later one."""
 
     def __init__(self) -> None:
-        self.marks: list[Mark] = []
+        self._spent: dict[str, int] = {}
+        self._last_ns: int | None = None
 
     def mark(self, phase: str) -> None:
         """Note that a phase ended now."""
-        self.marks.append(Mark(phase, time.perf_counter_ns()))
+        self.mark_parts(phase)
+
+    def mark_parts(self, phase: str, **parts_ns: int) -> None:
+        """Note that a phase ended now of which others, measured elsewhere, were parts."""
+        now = time.perf_counter_ns()
+        if self._last_ns is not None:
+            for part, nanoseconds in parts_ns.items():
+                self._add(part, nanoseconds)
+            self._add(phase, now - self._last_ns - sum(parts_ns.values()))
+        self._last_ns = now
 
     def durations(self) -> dict[str, int]:
-        """Return the ns from each mark to the one after, summed by the later mark's phase, and clear."""
-        total: dict[str, int] = {}
-        for before, after in zip(self.marks, self.marks[1:], strict=False):
-            total[after.phase] = total.get(after.phase, 0) + after.at_ns - before.at_ns
-        self.marks.clear()
-        return total
+        """Return the ns of each phase since the last call, and start over."""
+        spent, self._spent, self._last_ns = self._spent, {}, None
+        return spent
+
+    def _add(self, phase: str, nanoseconds: int) -> None:
+        self._spent[phase] = self._spent.get(phase, 0) + nanoseconds

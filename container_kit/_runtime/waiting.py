@@ -14,7 +14,10 @@ from container_kit._runtime.messages import Message, MessageType
 from container_kit._runtime.site import Site
 from container_kit._runtime.state_file import exit_code_of as _code_of
 from container_kit._runtime.status import Look
+from container_kit._spec.healthcheck import check_timeout
+from container_kit._spec.ids import ContainerId
 from container_kit._spec.lifecycle import Action, Status, check_transition
+from container_kit._state import journal, records
 from container_kit._state.container_record import Phase
 from container_kit.errors import ContainerNotFoundError, WaitTimeoutError
 
@@ -27,12 +30,18 @@ def wait_for_exit(site: Site, container_id: str, timeout: float | None) -> int:
 
     Raises:
         WaitTimeoutError: `timeout` seconds passed.
-        ContainerNotFoundError: it was removed, and this process did not own it.
+        ContainerNotFoundError: it is gone, and its end was not noted.
     """
+    timeout = check_timeout(timeout)
     deadline = None if timeout is None else time.monotonic() + timeout
     code = _ask_supervision(site, container_id, deadline)
     if code is None:
-        code = _ask_monitor(site, container_id, deadline)
+        try:
+            code = _ask_monitor(site, container_id, deadline)
+        except ContainerNotFoundError:
+            code = _code_of_removed(site, container_id)
+            if code is None:
+                raise
     if code is None:
         raise WaitTimeoutError(waiting_for=f"container {container_id[:12]} to end", timeout=timeout or 0.0)
     return code
@@ -43,10 +52,10 @@ def exit_code_of(site: Site, container_id: str) -> int | None:
     try:
         seen = status.find(site, container_id)
     except ContainerNotFoundError:
-        supervision = site.supervision_of(container_id)
-        if supervision is None or supervision.exited is None:
+        code = _code_of_removed(site, container_id)
+        if code is None:
             raise
-        return _code_of(supervision.exited.value)
+        return code
     return _ended(seen)
 
 
@@ -70,9 +79,25 @@ def _ask_supervision(site: Site, container_id: str, deadline: float | None) -> i
     if supervision is None:
         return None
     message = supervision.await_exited(deadline)
-    if message is not None:
-        return _code_of(message.value)
-    return None
+    if message is None or _was_started_since(site, container_id, supervision.identity):
+        return None
+    supervision.let_go()  # it is about to end: who is told of the exit finds all of it done
+    return _code_of(message.value)
+
+
+def _was_started_since(site: Site, container_id: str, monitor: ProcessId) -> bool:
+    try:
+        return records.get(site.database, container_id).monitor != str(monitor)
+    except ContainerNotFoundError:
+        return False
+
+
+def _code_of_removed(site: Site, container_id: str) -> int | None:
+    # It removed itself. Its owner heard the last word, all others find it in the journal.
+    supervision = site.supervision_of(container_id)
+    if supervision is not None and supervision.exited is not None:
+        return _code_of(supervision.exited.value)
+    return journal.last_exit_code(site.database, ContainerId(container_id))
 
 
 def _ask_monitor(site: Site, container_id: str, deadline: float | None) -> int | None:

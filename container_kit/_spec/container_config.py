@@ -154,7 +154,7 @@ def _check_once(keys: tuple[str, ...], field: str) -> None:
     twice = [key for key, count in Counter(keys).items() if count > 1]
     if twice:
         kind = InvalidMountError if field == "mounts" else InvalidSpecError
-        raise kind(field=field, value=twice[0], reason="is given twice")
+        raise kind(field=field, value=twice[0], reason="is given twice", hint="each of them once")
 
 
 def _check_hosts(hosts: Pairs) -> None:

@@ -20,6 +20,11 @@ def check_seconds(value: object, field: str) -> float:
     return min(float(value), _LONGEST)
 
 
+def check_timeout(value: object, field: str = "timeout") -> float | None:
+    """Return how long to wait at most, in seconds; None, for ever, is fine."""
+    return None if value is None else check_seconds(value, field)
+
+
 def check_count(value: object, field: str, *, least: int = 0) -> int:
     """Return a whole number of at least `least`, or raise."""
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value < 2**31:

@@ -34,6 +34,7 @@ class Action(enum.Enum):
     UNPAUSE = "unpause"
     EXEC = "exec"
     ATTACH = "attach"
+    EXAMINE = "examine"
     WAIT = "wait"
     RENAME = "rename"
     REMOVE = "remove"
@@ -56,6 +57,7 @@ TRANSITIONS: dict[Action, dict[Status, Status]] = {
     Action.UNPAUSE: {_PAUSED: _RUNNING},
     Action.EXEC: {_RUNNING: _RUNNING},
     Action.ATTACH: {_RUNNING: _RUNNING, _PAUSED: _PAUSED, _RESTARTING: _RESTARTING},
+    Action.EXAMINE: {_RUNNING: _RUNNING, _PAUSED: _PAUSED},
     Action.WAIT: {
         _CREATED: _EXITED, _RUNNING: _EXITED, _PAUSED: _EXITED, _RESTARTING: _EXITED, _EXITED: _EXITED, _DEAD: _DEAD,
     },
@@ -76,6 +78,15 @@ _HINTS: dict[tuple[Action, Status], str] = {
     (Action.REMOVE, _RUNNING): "stop() it first, or remove(force=True)",
     (Action.REMOVE, _PAUSED): "stop() it first, or remove(force=True)",
     (Action.REMOVE, _RESTARTING): "stop() it first, or remove(force=True)",
+    (Action.UNPAUSE, _RUNNING): "it is not paused: there is nothing to do",
+    (Action.PAUSE, _PAUSED): "it is paused already: there is nothing to do",
+}
+_USUAL_HINTS = {
+    _CREATED: "start() it first",
+    _EXITED: "start() it first",
+    _PAUSED: "unpause() it first",
+    _RESTARTING: "wait for its next run, or stop() it",
+    _DEAD: "its removal was begun; remove() finishes it",
 }
 
 
@@ -83,7 +94,7 @@ def check_transition(action: Action, status: Status, container: str = "") -> Sta
     """Return the status an action leads to, or raise `InvalidTransitionError`."""
     after = TRANSITIONS[action].get(status)
     if after is None:
-        hint = _HINTS.get((action, status))
+        hint = _HINTS.get((action, status), _USUAL_HINTS.get(status))
         raise InvalidTransitionError(action=action.value, status=status.value, container=container, hint=hint)
     return after
 
@@ -91,8 +102,9 @@ def check_transition(action: Action, status: Status, container: str = "") -> Sta
 def draw_lifecycle() -> str:
     """Return the table as text for the docs: a row an action, a column a status; `–` is an error."""
     columns = [status for status in Status if status is not Status.REMOVED]
+    width = max(len(action.value) for action in Action) + 2
     rows = [["", *(status.value for status in columns)]]
     for action, after in TRANSITIONS.items():
         cells = (after[status].value if status in after else "–" for status in columns)
         rows.append([action.value, *cells])
-    return "\n".join("".join(f"{cell:<12}" for cell in row).rstrip() for row in rows) + "\n"
+    return "".join(f"{row[0]:<{width}}{''.join(f'{cell:<12}' for cell in row[1:])}".rstrip() + "\n" for row in rows)

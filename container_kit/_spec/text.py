@@ -20,7 +20,7 @@ def check_text(text: object, field: str) -> str:
     if not isinstance(text, str):
         raise InvalidSpecError(field=field, value=text, reason="must be a string", hint=_quoting_hint(text))
     if "\0" in text:
-        raise InvalidSpecError(field=field, reason="contains a NUL character")
+        raise InvalidSpecError(field=field, reason="contains a NUL character", hint="the kernel takes none")
     if not text.isascii():
         _check_encodable(text, field)
     return text
@@ -30,7 +30,7 @@ def check_line(text: object, field: str) -> str:
     """Return a string that is also free of newlines, or raise."""
     line = check_text(text, field)
     if "\n" in line or "\r" in line:
-        raise InvalidSpecError(field=field, value=line, reason="contains a newline")
+        raise InvalidSpecError(field=field, value=line, reason="contains a newline", hint="give one line")
     return line
 
 

@@ -25,7 +25,8 @@ import attrs
 
 from container_kit._spec.ids import parse_container_id
 from container_kit._spec.paths import HostPath
-from container_kit.errors import RootDirectoryError
+from container_kit._spec.text import check_text
+from container_kit.errors import InvalidSpecError, RootDirectoryError
 
 _PRIVATE = 0o700
 _NAME = "container_kit"
@@ -47,9 +48,11 @@ class Home:
             boot_id: This boot's id, with or without dashes (random(4)).
             runtime_parent: Where runtime directories are; see `find_runtime_parent`.
         """
+        if not check_text(root, "root") or not check_text(runtime_parent, "runtime"):
+            raise InvalidSpecError(field="root" if runtime_parent else "runtime", reason="must not be empty")
         real = os.path.realpath(root)
         digest = hashlib.sha256(os.fsencode(real)).hexdigest()[:16]
-        runtime = os.path.join(runtime_parent, f"{digest}-{boot_id.replace('-', '')[:8]}")
+        runtime = os.path.join(os.path.abspath(runtime_parent), f"{digest}-{boot_id.replace('-', '')[:8]}")
         return cls(root=HostPath(real), runtime=HostPath(runtime))
 
     def make(self) -> None:

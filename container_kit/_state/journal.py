@@ -42,6 +42,14 @@ def read(database: Database, *, after: int = 0, limit: int = 1000) -> list[Event
     return [_event(row) for row in rows]
 
 
+def last_exit_code(database: Database, container: ContainerId) -> int | None:
+    """Return the exit code in a container's newest `die` event; None when none is kept."""
+    rows = database.query(
+        "SELECT attributes FROM events WHERE id = ? AND action = 'die' ORDER BY sequence DESC LIMIT 1", (container,)
+    )
+    return int(json.loads(str(rows[0][0]))["exit_code"]) if rows else None
+
+
 def last_sequence(database: Database) -> int:
     """Return the newest event's sequence, 0 before the first: a cursor for what comes next."""
     rows = database.query("SELECT seq FROM sqlite_sequence WHERE name = 'events'")

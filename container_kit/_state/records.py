@@ -15,7 +15,7 @@ from container_kit._spec.container_config import ContainerConfig
 from container_kit._spec.ids import ContainerId, check_name, is_id_prefix
 from container_kit._state.container_record import ContainerRecord, ExitRecord, Phase, encode_exit
 from container_kit._state.database import Connection, Database
-from container_kit.errors import AmbiguousIdError, ContainerNotFoundError, NameInUseError
+from container_kit.errors import AmbiguousIdError, ContainerNotFoundError, InvalidNameError, NameInUseError
 
 _COLUMNS = "id, name, phase, created_at, image_name, config, image, root, owner, monitor, stopped_by_user, exit"
 _PLACES = ", ".join("?" * len(_COLUMNS.split(", ")))
@@ -53,6 +53,10 @@ def get(database: Database, name_or_id: str) -> ContainerRecord:
         ContainerNotFoundError: There is none; `near` holds similar names.
         AmbiguousIdError: Several ids begin like this.
     """
+    if not isinstance(name_or_id, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # a caller's, unchecked
+        raise InvalidNameError(field="name", value=name_or_id, reason="must be a string")
+    if not name_or_id.isascii():
+        raise ContainerNotFoundError(name=name_or_id)  # no name is like that, and SQLite takes UTF-8 only
     rows = database.query(f"{_SELECT} WHERE name = ? OR id = ?", (name_or_id, name_or_id))
     if not rows and is_id_prefix(name_or_id):
         # "g" comes right after the last hexadecimal digit: a range, so the index serves it.
@@ -145,7 +149,7 @@ def rename(database: Database, container: ContainerId, name: str) -> None:
     with database.transaction() as connection:
         holder = _holder_of(connection, name)
         if holder not in (None, container):
-            raise NameInUseError(name=name, holder=str(holder))
+            raise NameInUseError(name=name, holder=str(holder), hint="remove that container or choose another name")
         _update(database, container, "name = ?", (name,))
 
 

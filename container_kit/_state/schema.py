@@ -12,7 +12,7 @@ from typing import Final
 APPLICATION_ID: Final = 0x434B4954
 
 _FIRST = (
-    # phase: intent, see container_record.Phase. owner, monitor: "pid starttime" or ''. exit: JSON of the last run, or NULL.
+    # phase: intent, see container_record. owner, monitor: "pid starttime" or ''. exit: JSON of the last run, or NULL.
     """
     CREATE TABLE containers (
         id TEXT PRIMARY KEY NOT NULL,

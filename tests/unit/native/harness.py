@@ -216,7 +216,15 @@ class Driver:
         request = self.directory / "request"
         request.write_bytes(encode_exec_request(Steps(tuple(steps))))
         out, theirs = os.pipe()
-        command = [*self.wrapper, str(self.program), str(request), str(theirs), str(int(namespaces)), str(target), f"-{flags}"]
+        command = [
+            *self.wrapper,
+            str(self.program),
+            str(request),
+            str(theirs),
+            str(int(namespaces)),
+            str(target),
+            f"-{flags}",
+        ]
         driver = subprocess.Popen(
             command,
             cwd=self.directory,

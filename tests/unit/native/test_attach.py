@@ -155,6 +155,13 @@ def test_slot_is_used_up_by_attaching(driver: Driver, payload_rootfs: Path) -> N
     assert driver.run(container(payload_rootfs, *inside, gather=VOLUME)).failure == (7, errno.EBADF)
 
 
+def test_slot_that_masks_cannot_be_attached(driver: Driver, payload_rootfs: Path) -> None:
+    """Attaching the null device after it hid a path would take it away from there."""
+    inside = (mask("/etc/passwd"), attach(3, "/etc/group"))
+
+    assert driver.run(container(payload_rootfs, *inside, gather=COVERS)).failure == (10, errno.EBADF)
+
+
 def test_directory_on_a_file_is_refused(driver: Driver, payload_rootfs: Path) -> None:
     """A directory cannot cover a file nor a file a directory."""
     onto_file = driver.run(container(payload_rootfs, attach(5, "/etc/passwd"), gather=VOLUME))

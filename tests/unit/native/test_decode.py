@@ -228,6 +228,17 @@ def test_request_with_a_wrong_header_is_refused(offset: int, value: int) -> None
     assert request_is_refused(patched(offset, value))
 
 
+def test_section_that_is_not_aligned_is_refused() -> None:
+    """The same section four bytes further on is what the header says, and still refused."""
+    data = encode.encode_exec_request(Steps(samples()))
+    kind, offset, size, count = struct.unpack_from("=4I", data, 16)
+    moved = bytearray(data[:offset] + bytes(4) + data[offset:])
+    struct.pack_into("=I", moved, 8, len(moved))
+    struct.pack_into("=4I", moved, 16, kind, offset + 4, size, count)
+
+    assert request_is_refused(bytes(moved))
+
+
 def test_larger_request_than_it_says_is_refused() -> None:
     """Nothing may follow."""
     assert request_is_refused(request() + bytes(8))

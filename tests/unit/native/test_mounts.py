@@ -165,6 +165,39 @@ def test_bind_that_is_not_recursive_leaves_submounts_out(driver: Driver, payload
     assert [line.split()[1] for line in launch.lines if line.split()[1].startswith("/dev")] == ["/dev"]
 
 
+@pytest.mark.parametrize("name", ["noatime", "relatime"])
+def test_access_times_of_a_bind_are_as_asked(driver: Driver, payload_rootfs: Path, name: str) -> None:
+    """The old setting is replaced: the kernel refuses two at once. STRICTATIME shows as neither."""
+    wanted = {"noatime": MountAttr.NOATIME, "relatime": MountAttr.STRICTATIME}[name]
+    gather = (OpenTree(slot=3, source=HostPath("/usr"), recursive=False), SetMountAttr(slot=3, attributes=wanted))
+
+    launch = driver.run(
+        container(payload_rootfs, attach(3, "/srv"), gather=gather, end=run_payload("cat", "/proc/self/mounts"))
+    )
+
+    assert (name in mount_at(launch.lines, "/srv")) == (name == "noatime")
+
+
+@pytest.mark.needs_tools("unshare")
+@FORMS
+def test_shared_mounts_of_the_host_are_no_obstacle(driver: Driver, payload_rootfs: Path, form: OverlayForm) -> None:
+    """Where the host's mounts propagate, as systemd makes them, those of a container do not."""
+    table = "cat /proc/self/mountinfo > before; %s; cat /proc/self/mountinfo > after"
+    shell = ("sh", "-c", table % '"$@"', "sh")
+    shared = Driver(driver.program, driver.directory, ("unshare", "--mount", "--propagation", "shared", *shell))
+    gather = (
+        NewFilesystem(slot=2, fstype="tmpfs"),
+        SlotDir(slot=2, path="d", mode=0o755),
+        OpenSubtree(slot=3, of=2, path="d"),
+    )
+
+    launch = shared.run((overlay(payload_rootfs, form=form), *gather, Pivot(slot=0), *run_payload("true")))
+
+    assert launch.lines == []
+    assert (driver.directory / "before").read_text() == (driver.directory / "after").read_text()
+    assert " shared:" in (driver.directory / "before").read_text()
+
+
 def test_entries_are_made_in_a_detached_file_system(driver: Driver, payload_rootfs: Path) -> None:
     """Directories, files, devices and symlinks get the modes they were asked for, whatever the umask."""
     gather = (
@@ -204,6 +237,24 @@ def test_file_replaces_what_was_there_instead_of_writing_into_it(
     launch = driver.run((root, write, Pivot(slot=0), *run_payload("cat", "/etc/hosts", "/etc/os-release")))
 
     assert launch.lines[:2] == ["ours", "ID=payload"]
+
+
+@pytest.mark.parametrize("climb", [False, True], ids=["absolute", "climbing"])
+def test_entries_never_lead_to_the_host(driver: Driver, payload_rootfs: Path, tmp_path: Path, climb: bool) -> None:
+    """Before the pivot the host's root is still ours: an image's symlinks resolve inside its slot all the same."""
+    layer, victim = tmp_path / "layer", tmp_path / "victim"
+    for directory in (layer, victim):
+        directory.mkdir()
+    (victim / "secret").write_text("secret")
+    (layer / "out").symlink_to("../" * 20 + str(victim)[1:] if climb else victim)
+    layers = (HostPath(str(layer)), HostPath(str(payload_rootfs)))
+    root = NewOverlay(slot=0, lowers=layers, upper="upper", work="work", form=OverlayForm.FD)
+    write = SlotFile(slot=0, path="out/planted", mode=0o644, contents=b"x")
+    read = OpenSubtree(slot=3, of=0, path="out/secret")
+
+    assert driver.run((root, write)).failure == (1, errno.ENOENT)
+    assert driver.run((root, read)).failure == (1, errno.ENOENT)
+    assert [entry.name for entry in victim.iterdir()] == ["secret"]
 
 
 def test_subtree_is_a_mount_of_its_own_and_its_slot_stays_usable(driver: Driver, payload_rootfs: Path) -> None:

@@ -28,6 +28,7 @@ def test_default_config_is_hashable_and_pickles() -> None:
     [
         ({"command": ("a\0b",)}, "command[0]"),
         ({"command": ("a", 5)}, "command[1]"),
+        ({"command": "ls"}, "command"),
         ({"entrypoint": ("\ud800",)}, "entrypoint[0]"),
         ({"env": (("A=B", "c"),)}, "env name"),
         ({"env": (("", "c"),)}, "env name"),

@@ -136,6 +136,8 @@ def test_groups_are_read() -> None:
     assert (5, "audio") == (parse_group("5"), parse_group("audio"))
     with pytest.raises(InvalidUserError):
         parse_group("a:b")
+    with pytest.raises(InvalidUserError):
+        parse_group(True)
 
 
 @pytest.mark.parametrize(

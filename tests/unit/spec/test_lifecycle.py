@@ -68,5 +68,6 @@ def test_drawing_has_a_row_an_action_and_a_column_a_status() -> None:
     lines = draw_lifecycle().splitlines()
 
     assert lines[0].split() == ["created", "running", "paused", "restarting", "exited", "dead"]
-    assert [line.split()[0] for line in lines[1:]] == [action.value for action in Action]
+    first = lines[0].index("created")
+    assert [line[:first].strip() for line in lines[1:]] == [action.value for action in Action]
     assert lines[1].split() == ["start", "running", "–", "–", "–", "running", "–"]

@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 NATIVE := $(wildcard _native/*.c _native/*.h _native/*.cdef _native/*.py)
-PIP := $(BIN)/pip --quiet --disable-pip-version-check
+PIP := $(BIN)/pip -qq --disable-pip-version-check
 # A plain path in site-packages: type checkers follow it, and importing costs nothing extra.
 EDITABLE := --config-settings editable_mode=compat
 

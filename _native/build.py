@@ -131,10 +131,12 @@ def compile_monitor(output_path: str | Path, cc: str | None = None, extra_flags:
 def build_in_place() -> None:
     """Build both beside the package's modules."""
     package = NATIVE.resolve().parent / "container_kit"
-    with tempfile.TemporaryDirectory() as place:
-        built = make_builder(NATIVE.resolve()).compile(tmpdir=place)
-        shutil.copy(built, package)
-    compile_monitor(package / "ck-monitor")
+    with tempfile.TemporaryDirectory(prefix=".build-", dir=package) as place:
+        built = Path(make_builder(NATIVE.resolve()).compile(tmpdir=place))
+        compile_monitor(f"{place}/ck-monitor")
+        # A program that has the old files mapped keeps them; writing into them would crash it.
+        built.replace(package / built.name)
+        Path(place, "ck-monitor").replace(package / "ck-monitor")
 
 
 if __name__ == "__main__":

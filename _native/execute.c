@@ -125,7 +125,7 @@ static void begin(void *argument) {
 
 // ---- the parent's side ----------------------------------------------------------------------------
 
-// One mapping:  outcome | guard | stack | guard | second stack | run, argv and envp
+// One mapping:  outcome | guard | stack | guard | second stack | run, argv and envp | guard
 // The outcome is shared even with a child that has memory of its own.
 #define PAGE ((size_t)65536) // the largest page of any kernel we run on
 #define STACK_AT (2 * PAGE)
@@ -139,16 +139,15 @@ static long map(void *at, size_t size, int flags) {
 int ck_launch_prepare(struct ck_launch *launch) {
     // a string takes eight bytes at least on the wire and a pointer here; two arrays end in NULL
     size_t pointers = (size_t)launch->plan.size + 2 * sizeof(char *);
-    size_t size = RUN_AT + ((sizeof(struct ck_run) + pointers + PAGE - 1) & ~(PAGE - 1));
+    size_t size = RUN_AT + ((sizeof(struct ck_run) + pointers + PAGE - 1) & ~(PAGE - 1)) + PAGE;
     long at = map(NULL, size, MAP_PRIVATE | MAP_NORESERVE);
     if (at < 0)
         return (int)at;
     unsigned char *memory = (unsigned char *)at;
     long err = map(memory, PAGE, MAP_SHARED | MAP_FIXED);
-    if (err > 0)
-        err = CK_SYS3(__NR_mprotect, memory + PAGE, PAGE, PROT_NONE);
-    if (err == 0)
-        err = CK_SYS3(__NR_mprotect, memory + STACK_AT + CK_STACK_SIZE, PAGE, PROT_NONE);
+    const size_t guards[] = {PAGE, STACK_AT + CK_STACK_SIZE, size - PAGE};
+    for (size_t i = 0; err >= 0 && i < sizeof(guards) / sizeof(guards[0]); i++)
+        err = CK_SYS3(__NR_mprotect, memory + guards[i], PAGE, PROT_NONE);
     if (err < 0) {
         CK_SYS2(__NR_munmap, memory, size);
         return (int)err;

@@ -8,7 +8,8 @@ static bool removes(const struct ck_monitor *m) {
 
 // Nobody would come for the state of a container that never ran, or whose owner is gone.
 static bool keeps_state(const struct ck_monitor *m) {
-    return m->set.flags & CK_SET_KEEP_STATE && m->launched && !m->owner_gone;
+    bool owner_let_go = m->owner_gone && m->set.flags & CK_SET_OWNED;
+    return m->set.flags & CK_SET_KEEP_STATE && m->launched && !owner_let_go;
 }
 
 static int remove_runtime(struct ck_monitor *m) {

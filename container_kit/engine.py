@@ -17,6 +17,7 @@ from container_kit._linux import kernel, processes
 from container_kit._runtime.failures import typed_refusals
 from container_kit._runtime.probes import Capability, find_capabilities, find_host_facts
 from container_kit._runtime.reconcile import Problem, reconcile
+from container_kit._runtime.remove import release
 from container_kit._runtime.site import Site
 from container_kit._spec.events import Event
 from container_kit._spec.facts import HostFacts, OverlayForm
@@ -105,7 +106,10 @@ class Engine:
 
     def close(self) -> None:
         """End the containers that this process owns and free what the engine holds. Idempotent."""
-        self.site.close()
+        try:
+            release(self.site)
+        finally:
+            self.site.close()
 
     def __enter__(self) -> Self:
         return self

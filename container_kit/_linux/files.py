@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 
 from container_kit._linux import shim
@@ -83,6 +84,17 @@ def replace_file(path: str, data: bytes, mode: int = 0o600) -> None:
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+def remove_scratch(path: str) -> None:
+    """Remove a temporary file or tree of ours, also what an overlay leaves in its work directory with mode 0."""
+    if not os.path.isdir(path):
+        os.unlink(path)
+        return
+    for directory, names, _ in os.walk(path):
+        for name in names:
+            os.chmod(f"{directory}/{name}", 0o700)
+    shutil.rmtree(path)
 
 
 def filesystem_of(path: str) -> str:

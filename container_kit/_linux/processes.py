@@ -118,6 +118,17 @@ def reap(pidfd: int) -> None:
         pass
 
 
+def reap_child(process: ProcessId) -> None:
+    """Collect exactly this process if it is a child of ours that has ended; else nothing happens."""
+    stat = read_stat(process.pid)
+    if stat is None or stat[0] != b"Z" or (int(stat[1]), int(stat[19])) != (os.getpid(), process.start_time):
+        return
+    try:
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG)
+    except ChildProcessError:
+        pass
+
+
 def boot_id() -> str:
     """Return this boot's id (random(4)), 32 hex digits."""
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:

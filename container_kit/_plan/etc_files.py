@@ -10,6 +10,7 @@ from container_kit._spec.paths import ContainerPath
 HOSTS: Final = ContainerPath("/etc/hosts")
 HOSTNAME: Final = ContainerPath("/etc/hostname")
 RESOLV_CONF: Final = ContainerPath("/etc/resolv.conf")
+ALL: Final = frozenset({HOSTS, HOSTNAME, RESOLV_CONF})
 
 _FIXED = """\
 127.0.0.1\tlocalhost

@@ -156,19 +156,16 @@ def _constant_part(
     working_dir = working_dir_of(config, image)
     gathering, null = gather_filesystems(config=config, root=root, facts=facts, volatile=volatile)
     etc, empty = _scratch(gathering)
-    own_files = {etc_files.HOSTS, etc_files.HOSTNAME, etc_files.RESOLV_CONF} - gathering.places.keys()
+    own_files = frozenset(etc_files.ALL - gathering.places.keys())
     if etc_files.RESOLV_CONF in own_files:
         gathering.add(SlotFile(slot=etc, path="resolv.conf", mode=0o644, contents=facts.resolv_conf))
     gather = tuple(gathering.steps)
-    for target in sorted(own_files):
-        slot = gathering.slot()
-        gathering.add(OpenSubtree(slot=slot, of=etc, path=target.removeprefix("/etc/")))
-        gathering.place(slot, target, AttachHow.MAKE_FILE)
+    _show_files(gathering, etc, own_files)
     return _ConstantPart(
         namespaces=_namespaces(config),
         gather=gather,
         etc=etc,
-        own_files=frozenset(own_files),
+        own_files=own_files,
         gather_last=tuple(gathering.steps[len(gather) :]),
         attach=attach_steps(
             places=gathering.places,
@@ -206,6 +203,14 @@ def _scratch(gathering: Gathering) -> tuple[int, int]:
         SetMountAttr(slot=empty, attributes=MountAttr.READ_ONLY),
     )
     return etc, empty
+
+
+def _show_files(gathering: Gathering, etc: int, own_files: frozenset[ContainerPath]) -> None:
+    """Gather each file in the small tmpfs as a mount of its own."""
+    for target in sorted(own_files):
+        slot = gathering.slot()
+        gathering.add(OpenSubtree(slot=slot, of=etc, path=target.removeprefix("/etc/")))
+        gathering.place(slot, target, AttachHow.MAKE_FILE)
 
 
 def _named_files(constant: _ConstantPart, config: ContainerConfig, hostname: str) -> tuple[SlotFile, ...]:

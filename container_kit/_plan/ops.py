@@ -22,22 +22,31 @@ from container_kit._plan.flags import AttachHow as AttachHow
 from container_kit._plan.flags import InitFlag as InitFlag
 from container_kit._plan.flags import MountAttr as MountAttr
 from container_kit._plan.flags import Namespace as Namespace
-from container_kit._plan.wire import BYTES, PATH, SLOT, STRINGS, U32, U64
+from container_kit._plan.wire import BYTES, PATH, SLOT, STRINGS, U32, U64, on_wire
 from container_kit._spec.facts import OverlayForm
 from container_kit._spec.paths import ContainerPath, HostPath
 
 _HEADER = struct.Struct("=II")
 
 
-def _wire(kind: str) -> dict[str, str]:
-    return {"wire": kind}
-
-
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Step:
-    """What all steps have in common: an op code and a wire format."""
+    """What all steps have in common: an op code, a wire format, and being equal when they are the same bytes.
+
+    Comparison and `repr` are written once: generating them for each class would make importing slow.
+    """
 
     CODE: ClassVar[int]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Step) and (self is other or self.encoded == other.encoded)
+
+    def __hash__(self) -> int:
+        return hash(self.encoded)
+
+    def __repr__(self) -> str:
+        shown = (f"{field.name}={getattr(self, field.name)!r}" for field in attrs.fields(type(self)) if field.repr)
+        return f"{type(self).__name__}({', '.join(shown)})"
 
     @classmethod
     def wire_format(cls) -> str:
@@ -54,195 +63,195 @@ class Step:
 # ── gather ───────────────────────────────────────────────────────────────────
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class NewFilesystem(Step):
     """Make a file system as a detached mount (fsopen, fsconfig, fsmount)."""
 
     CODE = 1
-    slot: int = attrs.field(metadata=_wire(SLOT))
-    fstype: str = attrs.field(metadata=_wire(PATH))
-    attributes: MountAttr = attrs.field(default=MountAttr.NONE, metadata=_wire(U32))
-    options: tuple[str, ...] = attrs.field(default=(), metadata=_wire(STRINGS))
+    slot: int = attrs.field(metadata=on_wire(SLOT))
+    fstype: str = attrs.field(metadata=on_wire(PATH))
+    attributes: MountAttr = attrs.field(default=MountAttr.NONE, metadata=on_wire(U32))
+    options: tuple[str, ...] = attrs.field(default=(), metadata=on_wire(STRINGS))
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class NewOverlay(Step):
     """Make an overlay as a detached mount; `upper` and `work` are relative to the container's directory."""
 
     CODE = 2
-    slot: int = attrs.field(metadata=_wire(SLOT))
-    lowers: tuple[HostPath, ...] = attrs.field(metadata=_wire(STRINGS))
-    upper: str = attrs.field(metadata=_wire(PATH))
-    work: str = attrs.field(metadata=_wire(PATH))
-    form: OverlayForm = attrs.field(metadata=_wire(U32))
-    options: tuple[str, ...] = attrs.field(default=(), metadata=_wire(STRINGS))
+    slot: int = attrs.field(metadata=on_wire(SLOT))
+    lowers: tuple[HostPath, ...] = attrs.field(metadata=on_wire(STRINGS))
+    upper: str = attrs.field(metadata=on_wire(PATH))
+    work: str = attrs.field(metadata=on_wire(PATH))
+    form: OverlayForm = attrs.field(metadata=on_wire(U32))
+    options: tuple[str, ...] = attrs.field(default=(), metadata=on_wire(STRINGS))
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class OpenTree(Step):
     """Clone a host path as a detached mount (open_tree(2))."""
 
     CODE = 3
-    slot: int = attrs.field(metadata=_wire(SLOT))
-    source: HostPath = attrs.field(metadata=_wire(PATH))
-    recursive: bool = attrs.field(default=True, metadata=_wire(U32))
+    slot: int = attrs.field(metadata=on_wire(SLOT))
+    source: HostPath = attrs.field(metadata=on_wire(PATH))
+    recursive: bool = attrs.field(default=True, metadata=on_wire(U32))
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class OpenSubtree(Step):
     """Clone an entry of another slot as a detached mount of its own."""
 
     CODE = 4
-    slot: int = attrs.field(metadata=_wire(SLOT))
-    of: int = attrs.field(metadata=_wire(SLOT))
-    path: str = attrs.field(metadata=_wire(PATH))
+    slot: int = attrs.field(metadata=on_wire(SLOT))
+    of: int = attrs.field(metadata=on_wire(SLOT))
+    path: str = attrs.field(metadata=on_wire(PATH))
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class SetMountAttr(Step):
     """Add attributes to a detached mount (mount_setattr(2))."""
 
     CODE = 5
-    slot: int = attrs.field(metadata=_wire(SLOT))
-    attributes: MountAttr = attrs.field(metadata=_wire(U32))
-    recursive: bool = attrs.field(default=False, metadata=_wire(U32))
+    slot: int = attrs.field(metadata=on_wire(SLOT))
+    attributes: MountAttr = attrs.field(metadata=on_wire(U32))
+    recursive: bool = attrs.field(default=False, metadata=on_wire(U32))
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class SlotDir(Step):
     """Make a directory in a detached file system."""
 
     CODE = 6
-    slot: int = attrs.field(metadata=_wire(SLOT))
-    path: str = attrs.field(metadata=_wire(PATH))
-    mode: int = attrs.field(metadata=_wire(U32))
+    slot: int = attrs.field(metadata=on_wire(SLOT))
+    path: str = attrs.field(metadata=on_wire(PATH))
+    mode: int = attrs.field(metadata=on_wire(U32))
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class SlotFile(Step):
     """Make a file with contents in a detached file system."""
 
     CODE = 7
-    slot: int = attrs.field(metadata=_wire(SLOT))
-    path: str = attrs.field(metadata=_wire(PATH))
-    mode: int = attrs.field(metadata=_wire(U32))
-    contents: bytes = attrs.field(default=b"", metadata=_wire(BYTES))
+    slot: int = attrs.field(metadata=on_wire(SLOT))
+    path: str = attrs.field(metadata=on_wire(PATH))
+    mode: int = attrs.field(metadata=on_wire(U32))
+    contents: bytes = attrs.field(default=b"", metadata=on_wire(BYTES))
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class SlotNode(Step):
     """Make a character device in a detached file system (mknod(2))."""
 
     CODE = 8
-    slot: int = attrs.field(metadata=_wire(SLOT))
-    path: str = attrs.field(metadata=_wire(PATH))
-    mode: int = attrs.field(metadata=_wire(U32))
-    major: int = attrs.field(metadata=_wire(U32))
-    minor: int = attrs.field(metadata=_wire(U32))
+    slot: int = attrs.field(metadata=on_wire(SLOT))
+    path: str = attrs.field(metadata=on_wire(PATH))
+    mode: int = attrs.field(metadata=on_wire(U32))
+    major: int = attrs.field(metadata=on_wire(U32))
+    minor: int = attrs.field(metadata=on_wire(U32))
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class SlotSymlink(Step):
     """Make a symlink in a detached file system."""
 
     CODE = 9
-    slot: int = attrs.field(metadata=_wire(SLOT))
-    path: str = attrs.field(metadata=_wire(PATH))
-    target: str = attrs.field(metadata=_wire(PATH))
+    slot: int = attrs.field(metadata=on_wire(SLOT))
+    path: str = attrs.field(metadata=on_wire(PATH))
+    target: str = attrs.field(metadata=on_wire(PATH))
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class WriteProc(Step):
     """Write a file of a detached proc mount, e.g. a sysctl; nothing the container shows can stand in for it."""
 
     CODE = 10
-    slot: int = attrs.field(metadata=_wire(SLOT))
-    path: str = attrs.field(metadata=_wire(PATH))
-    contents: bytes = attrs.field(metadata=_wire(BYTES))
+    slot: int = attrs.field(metadata=on_wire(SLOT))
+    path: str = attrs.field(metadata=on_wire(PATH))
+    contents: bytes = attrs.field(metadata=on_wire(BYTES))
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class LoopbackUp(Step):
     """Bring `lo` up in the new network namespace."""
 
     CODE = 11
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class JoinNamespaces(Step):
     """Enter a running container's namespaces by its pidfd (setns(2)); the rest runs in a child inside them."""
 
     CODE = 12
-    namespaces: Namespace = attrs.field(metadata=_wire(U32))
+    namespaces: Namespace = attrs.field(metadata=on_wire(U32))
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class ParentDeathSignal(Step):
     """Ask for a signal when the monitor dies (PR_SET_PDEATHSIG, prctl(2))."""
 
     CODE = 13
-    signal: int = attrs.field(metadata=_wire(U32))
+    signal: int = attrs.field(metadata=on_wire(U32))
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class StartSession(Step):
     """Become the leader of a new session (setsid(2))."""
 
     CODE = 14
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Pivot(Step):
     """Make a slot the root directory and detach the old root (pivot_root(2))."""
 
     CODE = 20
-    slot: int = attrs.field(metadata=_wire(SLOT))
+    slot: int = attrs.field(metadata=on_wire(SLOT))
 
 
 # ── attach ───────────────────────────────────────────────────────────────────
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Attach(Step):
     """Put a slot's mount at a target inside the new root (move_mount(2))."""
 
     CODE = 21
-    slot: int = attrs.field(metadata=_wire(SLOT))
-    target: ContainerPath = attrs.field(metadata=_wire(PATH))
-    how: AttachHow = attrs.field(default=AttachHow.NONE, metadata=_wire(U32))
+    slot: int = attrs.field(metadata=on_wire(SLOT))
+    target: ContainerPath = attrs.field(metadata=on_wire(PATH))
+    how: AttachHow = attrs.field(default=AttachHow.NONE, metadata=on_wire(U32))
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class MakeDir(Step):
     """Make a directory and its missing parents; one that is there is left alone."""
 
     CODE = 22
-    path: ContainerPath = attrs.field(metadata=_wire(PATH))
-    mode: int = attrs.field(default=0o755, metadata=_wire(U32))
-    uid: int = attrs.field(default=0, metadata=_wire(U32))
-    gid: int = attrs.field(default=0, metadata=_wire(U32))
+    path: ContainerPath = attrs.field(metadata=on_wire(PATH))
+    mode: int = attrs.field(default=0o755, metadata=on_wire(U32))
+    uid: int = attrs.field(default=0, metadata=on_wire(U32))
+    gid: int = attrs.field(default=0, metadata=on_wire(U32))
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Mask(Step):
     """Hide a file behind /dev/null or a directory behind an empty one; an absent path is fine."""
 
     CODE = 23
-    null: int = attrs.field(metadata=_wire(SLOT))
-    empty: int = attrs.field(metadata=_wire(SLOT))
-    path: ContainerPath = attrs.field(metadata=_wire(PATH))
+    null: int = attrs.field(metadata=on_wire(SLOT))
+    empty: int = attrs.field(metadata=on_wire(SLOT))
+    path: ContainerPath = attrs.field(metadata=on_wire(PATH))
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class ReadOnly(Step):
     """Bind a path onto itself read-only; an absent path is fine."""
 
     CODE = 24
-    path: ContainerPath = attrs.field(metadata=_wire(PATH))
-    recursive: bool = attrs.field(default=True, metadata=_wire(U32))
+    path: ContainerPath = attrs.field(metadata=on_wire(PATH))
+    recursive: bool = attrs.field(default=True, metadata=on_wire(U32))
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class ReadOnlyRoot(Step):
     """Make the root mount itself read-only."""
 
@@ -252,130 +261,130 @@ class ReadOnlyRoot(Step):
 # ── confine ──────────────────────────────────────────────────────────────────
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Hostname(Step):
     """Set the host name and, unless empty, the NIS domain name (sethostname(2))."""
 
     CODE = 40
-    hostname: str = attrs.field(metadata=_wire(PATH))
-    domainname: str = attrs.field(default="", metadata=_wire(PATH))
+    hostname: str = attrs.field(metadata=on_wire(PATH))
+    domainname: str = attrs.field(default="", metadata=on_wire(PATH))
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Rlimit(Step):
     """Set one resource limit (prlimit(2)); 2**64-1 is infinity."""
 
     CODE = 41
-    resource: int = attrs.field(metadata=_wire(U32))
-    soft: int = attrs.field(metadata=_wire(U64))
-    hard: int = attrs.field(metadata=_wire(U64))
+    resource: int = attrs.field(metadata=on_wire(U32))
+    soft: int = attrs.field(metadata=on_wire(U64))
+    hard: int = attrs.field(metadata=on_wire(U64))
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class BoundingSet(Step):
     """Drop every capability that is not in the mask from the bounding set (capabilities(7))."""
 
     CODE = 42
-    capabilities: int = attrs.field(metadata=_wire(U64))
+    capabilities: int = attrs.field(metadata=on_wire(U64))
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Groups(Step):
     """Set the supplementary groups, u32 each (setgroups(2))."""
 
     CODE = 43
-    gids: bytes = attrs.field(metadata=_wire(BYTES))
+    gids: bytes = attrs.field(metadata=on_wire(BYTES))
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Gid(Step):
     """Set real, effective and saved gid (setresgid(2))."""
 
     CODE = 44
-    gid: int = attrs.field(metadata=_wire(U32))
+    gid: int = attrs.field(metadata=on_wire(U32))
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Uid(Step):
     """Set real, effective and saved uid (setresuid(2)); capabilities go with it unless kept by `Capabilities`."""
 
     CODE = 45
-    uid: int = attrs.field(metadata=_wire(U32))
+    uid: int = attrs.field(metadata=on_wire(U32))
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Capabilities(Step):
     """Set effective = permitted, and ambient = inheritable (capset(2), PR_CAP_AMBIENT)."""
 
     CODE = 46
-    effective: int = attrs.field(metadata=_wire(U64))
-    ambient: int = attrs.field(default=0, metadata=_wire(U64))
+    effective: int = attrs.field(metadata=on_wire(U64))
+    ambient: int = attrs.field(default=0, metadata=on_wire(U64))
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class NoNewPrivs(Step):
     """Give up gaining privileges by exec (PR_SET_NO_NEW_PRIVS)."""
 
     CODE = 47
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Seccomp(Step):
     """Install a filter: an array of struct sock_filter (seccomp(2))."""
 
     CODE = 48
-    program: bytes = attrs.field(metadata=_wire(BYTES), repr=False)
+    program: bytes = attrs.field(metadata=on_wire(BYTES), repr=False)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Terminal(Step):
     """Open a pty of the container's devpts, make it stdio and the controlling terminal, hand its master out."""
 
     CODE = 49
-    devpts: ContainerPath = attrs.field(default=ContainerPath("/dev/pts"), metadata=_wire(PATH))
-    rows: int = attrs.field(default=24, metadata=_wire(U32))
-    columns: int = attrs.field(default=80, metadata=_wire(U32))
+    devpts: ContainerPath = attrs.field(default=ContainerPath("/dev/pts"), metadata=on_wire(PATH))
+    rows: int = attrs.field(default=24, metadata=on_wire(U32))
+    columns: int = attrs.field(default=80, metadata=on_wire(U32))
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Chdir(Step):
     """Change the working directory and check that it is inside the root (getcwd(2))."""
 
     CODE = 50
-    path: ContainerPath = attrs.field(metadata=_wire(PATH))
+    path: ContainerPath = attrs.field(metadata=on_wire(PATH))
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Umask(Step):
     """Set the file mode creation mask."""
 
     CODE = 51
-    mask: int = attrs.field(default=0o022, metadata=_wire(U32))
+    mask: int = attrs.field(default=0o022, metadata=on_wire(U32))
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class ForkInit(Step):
     """Stay behind as a process that reaps orphans and forwards signals; a child goes on with the plan."""
 
     CODE = 52
-    flags: InitFlag = attrs.field(default=InitFlag.NONE, metadata=_wire(U32))
+    flags: InitFlag = attrs.field(default=InitFlag.NONE, metadata=on_wire(U32))
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Ready(Step):
     """Wait until the monitor has recorded this process; fail if the monitor is gone."""
 
     CODE = 53
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Exec(Step):
     """Execute the first of `candidates` that exists (execve(2))."""
 
     CODE = 60
-    candidates: tuple[ContainerPath, ...] = attrs.field(metadata=_wire(STRINGS))
-    argv: tuple[str, ...] = attrs.field(metadata=_wire(STRINGS))
-    env: tuple[str, ...] = attrs.field(metadata=_wire(STRINGS), repr=False)
+    candidates: tuple[ContainerPath, ...] = attrs.field(metadata=on_wire(STRINGS))
+    argv: tuple[str, ...] = attrs.field(metadata=on_wire(STRINGS))
+    env: tuple[str, ...] = attrs.field(metadata=on_wire(STRINGS), repr=False)
 
 
 GatherStep: TypeAlias = (

@@ -10,7 +10,7 @@ import enum
 import attrs
 
 from container_kit._plan.flags import Namespace
-from container_kit._plan.wire import PATH, STRINGS, U32, U64
+from container_kit._plan.wire import PATH, STRINGS, U32, U64, on_wire
 from container_kit._spec.paths import HostPath
 
 
@@ -46,24 +46,24 @@ class Restart(enum.IntEnum):
 class MonitorSettings:
     """The settings record, field by field in wire order."""
 
-    flags: MonitorFlag = attrs.field(metadata={"wire": U32})
-    owner_pid: int = attrs.field(metadata={"wire": U32})
-    namespaces: Namespace = attrs.field(metadata={"wire": U32})
-    container_dir: HostPath = attrs.field(metadata={"wire": PATH})
-    runtime_dir: HostPath = attrs.field(metadata={"wire": PATH})
-    dirs: tuple[str, ...] = attrs.field(default=(), metadata={"wire": STRINGS})
-    dir_mode: int = attrs.field(default=0o755, metadata={"wire": U32})
-    cgroup_parent: str = attrs.field(default="", metadata={"wire": PATH})
-    cgroup_name: str = attrs.field(default="", metadata={"wire": PATH})
-    cgroup_writes: tuple[str, ...] = attrs.field(default=(), metadata={"wire": STRINGS})
-    stop_signal: int = attrs.field(default=15, metadata={"wire": U32})
-    stop_timeout_ms: int = attrs.field(default=10_000, metadata={"wire": U64})
-    restart: Restart = attrs.field(default=Restart.NO, metadata={"wire": U32})
-    restart_max: int = attrs.field(default=0, metadata={"wire": U32})
-    log_max_bytes: int = attrs.field(default=10 << 20, metadata={"wire": U64})
-    log_max_files: int = attrs.field(default=3, metadata={"wire": U32})
-    health_interval_ms: int = attrs.field(default=0, metadata={"wire": U64})
-    health_timeout_ms: int = attrs.field(default=0, metadata={"wire": U64})
-    health_retries: int = attrs.field(default=0, metadata={"wire": U32})
-    health_start_period_ms: int = attrs.field(default=0, metadata={"wire": U64})
-    health_start_interval_ms: int = attrs.field(default=0, metadata={"wire": U64})
+    flags: MonitorFlag = attrs.field(metadata=on_wire(U32))
+    owner_pid: int = attrs.field(metadata=on_wire(U32))
+    namespaces: Namespace = attrs.field(metadata=on_wire(U32))
+    container_dir: HostPath = attrs.field(metadata=on_wire(PATH))
+    runtime_dir: HostPath = attrs.field(metadata=on_wire(PATH))
+    dirs: tuple[str, ...] = attrs.field(default=(), metadata=on_wire(STRINGS))
+    dir_mode: int = attrs.field(default=0o755, metadata=on_wire(U32))
+    cgroup_parent: str = attrs.field(default="", metadata=on_wire(PATH))
+    cgroup_name: str = attrs.field(default="", metadata=on_wire(PATH))
+    cgroup_writes: tuple[str, ...] = attrs.field(default=(), metadata=on_wire(STRINGS))
+    stop_signal: int = attrs.field(default=15, metadata=on_wire(U32))
+    stop_timeout_ms: int = attrs.field(default=10_000, metadata=on_wire(U64))
+    restart: Restart = attrs.field(default=Restart.NO, metadata=on_wire(U32))
+    restart_max: int = attrs.field(default=0, metadata=on_wire(U32))
+    log_max_bytes: int = attrs.field(default=10 << 20, metadata=on_wire(U64))
+    log_max_files: int = attrs.field(default=3, metadata=on_wire(U32))
+    health_interval_ms: int = attrs.field(default=0, metadata=on_wire(U64))
+    health_timeout_ms: int = attrs.field(default=0, metadata=on_wire(U64))
+    health_retries: int = attrs.field(default=0, metadata=on_wire(U32))
+    health_start_period_ms: int = attrs.field(default=0, metadata=on_wire(U64))
+    health_start_interval_ms: int = attrs.field(default=0, metadata=on_wire(U64))

@@ -31,6 +31,12 @@ _PADDING = (bytes(4), bytes(3), bytes(2), bytes(1))
 # Kernel text is bytes; what is not UTF-8 travels through Python as surrogates (PEP 383).
 _ERRORS = "surrogateescape"
 
+
+def on_wire(kind: str) -> dict[str, str]:
+    """Return the metadata that gives a field of a record its kind."""
+    return {"wire": kind}
+
+
 Packer: TypeAlias = Callable[[Any], bytes]
 
 

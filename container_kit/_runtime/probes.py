@@ -16,7 +16,7 @@ from contextlib import contextmanager
 import attrs
 
 from container_kit._linux import idmap, kernel
-from container_kit._linux.files import filesystem_of
+from container_kit._linux.files import filesystem_of, remove_scratch
 from container_kit._plan.encode import encode_request
 from container_kit._plan.flags import MountAttr, Namespace
 from container_kit._plan.ops import LoopbackUp, NewFilesystem, NewOverlay, OpenTree
@@ -260,18 +260,15 @@ def _v1_controllers() -> set[str]:
 
 @contextmanager
 def _scratch(root: str) -> Generator[str]:
-    # Not TemporaryDirectory: what an overlay leaves in its work directory has mode 0.
+    # Named after its maker, so that a reconcile can tell whether it is still needed.
     try:
-        directory = tempfile.mkdtemp(prefix=".probe-", dir=root)
+        directory = tempfile.mkdtemp(prefix=f".probe-{os.getpid()}-", dir=root)
     except OSError as err:
         raise RootDirectoryError(path=root, reason="it cannot be written", errno=err.errno) from err
     try:
         yield directory
     finally:
-        for path, names, _ in os.walk(directory):
-            for name in names:
-                os.chmod(f"{path}/{name}", 0o700)
-        shutil.rmtree(directory)
+        remove_scratch(directory)
 
 
 def _read(path: str) -> bytes:

@@ -8,20 +8,28 @@ dead, can be told from what is alive.
 from __future__ import annotations
 
 import os
+import re
+import signal
 
 import attrs
 
 from container_kit._linux import processes
+from container_kit._linux.files import remove_scratch
 from container_kit._linux.processes import ProcessId
 from container_kit._runtime.cleanup import remove_files
 from container_kit._runtime.site import Site
+from container_kit._runtime.state_file import read_state
 from container_kit._runtime.status import forget, has_living_owner, is_ephemeral, look
+from container_kit._runtime.stop import kill_without_monitor
 from container_kit._spec.ids import ContainerId
 from container_kit._state import records
 from container_kit._state.container_record import ContainerRecord, Phase
 from container_kit.errors import ContainerKitError
 
 _ID_LENGTH = 64
+_END_SECONDS = 5.0
+# Made under a name with the maker's pid in it, and renamed when complete: layers, probes, a new database.
+_UNFINISHED = re.compile(r"(?:\.[a-z0-9-]+|state\.sqlite\.new)-([0-9]+)-[a-z0-9_]+(?:-wal|-shm|-journal)?")
 
 
 @attrs.frozen
@@ -54,20 +62,34 @@ def reconcile(site: Site, *, repair: bool = True) -> list[Problem]:
         except ContainerKitError as err:
             problems.append(Problem(record.name, str(err), repaired=False))
     problems += _remove_strays(site, known, repair=repair)
+    problems += _remove_unfinished(site, repair=repair)
     return problems
 
 
 def _put_right(site: Site, record: ContainerRecord) -> None:
     if record.phase is Phase.STARTED:
+        _await_monitor(site, record)
         look(site, record)  # looking settles
     else:
         forget(site, record)
 
 
+def _await_monitor(site: Site, record: ContainerRecord) -> None:
+    # One whose owner died is about to end by itself, so that its name is free when we are through.
+    monitor = ProcessId.parse(record.monitor) if record.monitor else None
+    if monitor is None or processes.wait_gone(monitor, _END_SECONDS):
+        return
+    kill_without_monitor(site, record.id, read_state(site.home.state_file(record.id)))
+    processes.signal_process(monitor, signal.SIGKILL)
+    processes.wait_gone(monitor, _END_SECONDS)
+
+
 def _finding(record: ContainerRecord) -> str:
     if record.phase is Phase.STARTED:
         monitor = ProcessId.parse(record.monitor) if record.monitor else None
-        return "" if processes.is_alive(monitor) else "its monitor is gone"
+        if not processes.is_alive(monitor):
+            return "its monitor is gone"
+        return "" if record.config.detach or has_living_owner(record) else "its owner is gone"
     if record.phase is Phase.REMOVING:
         return "its removal was not finished"
     if is_ephemeral(record) and not has_living_owner(record):
@@ -90,6 +112,23 @@ def _remove_strays(site: Site, known: set[str], *, repair: bool) -> list[Problem
             problems.append(Problem(container_id, str(err), repaired=False))
         else:
             problems.append(Problem(container_id, "files without a container", repaired=repair))
+    return problems
+
+
+def _remove_unfinished(site: Site, *, repair: bool) -> list[Problem]:
+    problems: list[Problem] = []
+    for directory in (site.home.root, site.home.layers):
+        for name in os.listdir(directory):
+            match = _UNFINISHED.fullmatch(name)
+            if match is None or processes.read_stat(int(match[1])) is not None:
+                continue
+            repaired = repair
+            try:
+                if repair:
+                    remove_scratch(f"{directory}/{name}")
+            except OSError:
+                repaired = False  # another process removes it, too; else the next time
+            problems.append(Problem(name, "an unfinished file of a process that is gone", repaired=repaired))
     return problems
 
 

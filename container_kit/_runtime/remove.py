@@ -6,9 +6,10 @@ from container_kit._linux import processes
 from container_kit._runtime import stop as _stop
 from container_kit._runtime.failures import typed_refusals
 from container_kit._runtime.site import Site
-from container_kit._runtime.status import Look, forget, look
+from container_kit._runtime.status import Look, find, forget, is_ephemeral, look
 from container_kit._spec.lifecycle import Action, Status, check_transition
 from container_kit._state import records
+from container_kit.errors import ContainerNotFoundError
 
 _ALIVE = (Status.RUNNING, Status.PAUSED, Status.RESTARTING)
 _END_SECONDS = 5.0
@@ -32,8 +33,20 @@ def remove(site: Site, seen: Look, *, force: bool) -> None:
         _stop.stop(site, seen.record.id, seen.state, timeout=0)
     if seen.state is not None:
         processes.wait_gone(seen.state.monitor, _END_SECONDS)
+        processes.reap_child(seen.state.monitor)  # of an engine that is closed
     site.collect_retired()
     forget(site, seen.record)
+
+
+def release(site: Site) -> None:
+    """Remove the containers that this process started and that go away with their owner."""
+    for container_id, supervision in site.owned():
+        try:
+            seen = find(site, container_id)
+        except ContainerNotFoundError:
+            continue
+        if is_ephemeral(seen.record) and seen.record.monitor == str(supervision.identity):
+            remove(site, seen, force=True)
 
 
 def prune(site: Site) -> list[str]:

@@ -92,6 +92,11 @@ class Site:
         with self._lock:
             return self._supervisions.get(container_id)
 
+    def owned(self) -> list[tuple[str, Supervision]]:
+        """Return ids and supervisions of what this process owns; a child of a fork owns nothing."""
+        with self._lock:
+            return [(key, one) for key, one in self._supervisions.items() if one.is_ours]
+
     def dismiss(self, container_id: str) -> Supervision | None:
         """Stop keeping the owner's end of a container and return it."""
         with self._lock:

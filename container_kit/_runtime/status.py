@@ -110,10 +110,7 @@ def _look_at_started(site: Site, record: ContainerRecord) -> Look | None:
     monitor = ProcessId.parse(record.monitor) if record.monitor else None
     state = read_state(site.home.state_file(record.id))
     if not processes.is_alive(monitor):
-        try:
-            return _settle(site, record, state)
-        except StorageFullError:  # what is true can be said without writing it down
-            return Look(record=record, status=Status.EXITED, ended=_ending(state))
+        return _look_at_ended(site, record, monitor)
     if state is None or state.monitor != monitor:
         return Look(record=record, status=Status.CREATED)
     if state.phase == "running" and processes.is_alive(state.init):
@@ -123,6 +120,17 @@ def _look_at_started(site: Site, record: ContainerRecord) -> Look | None:
     if state.phase == "restarting":
         return Look(record=record, status=Status.RESTARTING, state=state, ended=state.ended)
     return Look(record=record, status=Status.EXITED, state=state, ended=state.ended or record.exit)
+
+
+def _look_at_ended(site: Site, record: ContainerRecord, monitor: ProcessId | None) -> Look | None:
+    if monitor is not None:
+        processes.reap_child(monitor)  # of an engine that is closed
+    # The monitor's last word: what was read while it lived may be older.
+    state = read_state(site.home.state_file(record.id))
+    try:
+        return _settle(site, record, state)
+    except StorageFullError:  # what is true can be said without writing it down
+        return Look(record=record, status=Status.EXITED, ended=_ending(state))
 
 
 def _settle(site: Site, record: ContainerRecord, state: MonitorState | None) -> Look | None:

@@ -34,6 +34,11 @@ class Supervision:
         """Return a descriptor that becomes readable when there is something to `take`."""
         return self._channel.fileno()
 
+    @property
+    def is_ours(self) -> bool:
+        """True in the process that started the monitor, False in a child that it forked."""
+        return self._starter == os.getpid()
+
     def go(self) -> None:
         """Let the monitor begin: the intent is recorded."""
         self._tell(Message(MessageType.GO))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,14 @@ from tests.e2e.interpreters import Interpreters
 def image(payload_rootfs: Path) -> ck.Image:
     """Give the image with the payload program: no shell in it that a test could count on."""
     return ck.Image.from_directory(payload_rootfs)
+
+
+@pytest.fixture
+def own_rootfs(payload_rootfs: Path, tmp_path: Path) -> Path:
+    """Give a copy of the payload's root file system that a test may change."""
+    copy = tmp_path / "own"
+    shutil.copytree(payload_rootfs, copy, symlinks=True)
+    return copy
 
 
 @pytest.fixture

@@ -41,9 +41,7 @@ def fields(output: str) -> dict[str, str]:
     return {name: value.strip() for name, _, value in (line.partition(":") for line in output.splitlines())}
 
 
-def test_only_the_three_standard_descriptors_are_inside(
-    engine: ck.Engine, image: ck.Image, decoys: list[int]
-) -> None:
+def test_only_the_three_standard_descriptors_are_inside(engine: ck.Engine, image: ck.Image, decoys: list[int]) -> None:
     """Nothing of what the caller has open reaches a container: not by run, start, init or exec."""
     run = ck.run(image, ["payload", "fds"], engine=engine, text=True).stdout
     with_init = ck.run(image, ["payload", "fds"], init=True, engine=engine, text=True).stdout
@@ -63,11 +61,15 @@ def test_capabilities_are_the_default_ones(engine: ck.Engine, image: ck.Image, w
     if way == "run":
         output = ck.run(image, ["payload", "caps"], engine=engine, text=True).stdout
     else:
-        output = ck.start(image, ["payload", "sleep", "1000"], engine=engine).exec(["payload", "caps"], text=True).stdout
+        output = (
+            ck.start(image, ["payload", "sleep", "1000"], engine=engine).exec(["payload", "caps"], text=True).stdout
+        )
 
     expected = f"{DEFAULT_CAPABILITIES:016x}"
     none = f"{0:016x}"
-    assert {"CapInh": none, "CapPrm": expected, "CapEff": expected, "CapBnd": expected, "CapAmb": none} == fields(output)
+    assert {"CapInh": none, "CapPrm": expected, "CapEff": expected, "CapBnd": expected, "CapAmb": none} == fields(
+        output
+    )
 
 
 @pytest.mark.needs_subids
@@ -142,7 +144,9 @@ def test_masked_directories_are_empty(engine: ck.Engine, image: ck.Image) -> Non
 
 def test_kernel_settings_are_read_only(engine: ck.Engine, image: ck.Image) -> None:
     """Even for root inside."""
-    paths = existing("/proc/sys/kernel/hostname", "/proc/sysrq-trigger", "/sys/kernel/uevent_helper", "/sys/power/state")
+    paths = existing(
+        "/proc/sys/kernel/hostname", "/proc/sysrq-trigger", "/sys/kernel/uevent_helper", "/sys/power/state"
+    )
     box = ck.start(image, ["payload", "sleep", "1000"], engine=engine)
 
     answers = [box.exec(["payload", "open", "w", path], text=True).stdout for path in paths]
@@ -171,10 +175,10 @@ def test_the_command_is_process_one_and_sees_no_other(engine: ck.Engine, host: c
 def test_without_network_there_is_a_loopback_that_works(engine: ck.Engine, image: ck.Image) -> None:
     """`lo` is the only link and it is up: processes of one container reach each other."""
     links = ck.run(image, ["payload", "ls", "/sys/class/net"], engine=engine, text=True).stdout
-    with ck.start(image, ["payload", "sleep", "1000"], engine=engine) as box:
-        with box.spawn(["payload", "listen", "8080"]):
-            box.wait(condition=wait.port(8080))
-            answer = box.exec(["payload", "connect", "127.0.0.1", "8080"], text=True).stdout
+    box = ck.start(image, ["payload", "sleep", "1000"], engine=engine)
+    with box.spawn(["payload", "listen", "8080"]):
+        box.wait(condition=wait.port(8080))
+        answer = box.exec(["payload", "connect", "127.0.0.1", "8080"], text=True).stdout
 
     assert "lo\n" == links
     assert "hello\n" == answer

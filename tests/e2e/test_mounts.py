@@ -46,7 +46,9 @@ def test_a_single_file_can_be_bound(engine: ck.Engine, image: ck.Image, shared: 
     over = ck.Mount.bind(shared / "greeting", "/etc/os-release")
     new = ck.Mount.bind(shared / "greeting", "/opt/some/file")
 
-    completed = ck.run(image, ["payload", "cat", "/etc/os-release", "/opt/some/file"], mounts=[over, new], engine=engine)
+    completed = ck.run(
+        image, ["payload", "cat", "/etc/os-release", "/opt/some/file"], mounts=[over, new], engine=engine
+    )
 
     assert b"from the host\n" * 2 == completed.stdout
 
@@ -93,9 +95,7 @@ def test_tmpfs_may_be_written_as_docker_does(
 
 def test_a_read_only_root_leaves_only_what_is_meant_for_writing(engine: ck.Engine, image: ck.Image) -> None:
     """The root refuses; tmpfs mounts and /dev/shm do not."""
-    with ck.start(
-        image, ["payload", "sleep", "1000"], read_only=True, tmpfs={"/scratch": ""}, engine=engine
-    ) as box:
+    with ck.start(image, ["payload", "sleep", "1000"], read_only=True, tmpfs={"/scratch": ""}, engine=engine) as box:
         results = {
             place: box.exec(["payload", "open", "c", f"{place}/new"], text=True).stdout.strip()
             for place in ("", "/etc", "/tmp", "/scratch", "/dev/shm")

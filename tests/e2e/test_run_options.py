@@ -169,7 +169,10 @@ def test_sysctls_of_its_own_namespaces_are_set(engine: ck.Engine, image: ck.Imag
     before = ttl.read_text()
 
     completed = ck.run(
-        image, ["payload", "sysctl", "net.ipv4.ip_default_ttl"], sysctls={"net.ipv4.ip_default_ttl": "42"}, engine=engine
+        image,
+        ["payload", "sysctl", "net.ipv4.ip_default_ttl"],
+        sysctls={"net.ipv4.ip_default_ttl": "42"},
+        engine=engine,
     )
 
     assert b"42\n" == completed.stdout

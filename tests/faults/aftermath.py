@@ -12,7 +12,6 @@ from container_kit._linux import cgroup
 from tests.e2e.patience import eventually
 from tests.faults.kill_driver import NAME, SLEEP
 from tests.faults.kill_points import Outcome, Point, Stage
-from tests.ledger_processes import read_process_table
 
 KNOWN = frozenset({"state.sqlite", "state.sqlite-wal", "state.sqlite-shm", "containers", "layers", "locks"})
 QUIET = 10.0
@@ -25,7 +24,7 @@ def complaints_after(stage: Stage, point: Point, outcome: Outcome) -> list[str]:
     ids = _ids_on(stage)
     if not detached:
         # The kernel and the monitor need a moment; nobody has to open the engine for this.
-        eventually(lambda: not _processes_of(stage), f"the end of {_processes_of(stage)} after {point}", QUIET)
+        eventually(lambda: not _processes_of(stage, ids), f"the end of all processes after {point}", QUIET)
     with ck.Engine(stage.root, runtime=str(stage.runtime)) as engine:
         found = ck.Container.list(all=True, engine=engine)
         if detached:
@@ -33,8 +32,16 @@ def complaints_after(stage: Stage, point: Point, outcome: Outcome) -> list[str]:
         else:
             complaints += [f"{container.status} container {container.name} is listed" for container in found]
         complaints += _use_again(stage, engine)
-        complaints += _left_over(stage, engine, ids)
+        eventually(lambda: not _processes_of(stage, ids), f"the end of what {point} left running", QUIET)
+        complaints += _left_over(engine, ids)
     return complaints
+
+
+def clear(stage: Stage) -> None:
+    """Remove what a scene that was played to its end has left on the stage."""
+    with ck.Engine(stage.root, runtime=str(stage.runtime)) as engine:
+        for container in ck.Container.list(all=True, engine=engine):
+            container.remove(force=True)
 
 
 def _complaints_about_the_caller(point: Point, outcome: Outcome) -> Iterator[str]:
@@ -62,8 +69,7 @@ def _use_again(stage: Stage, engine: ck.Engine) -> Iterator[str]:
     container.remove(force=True)
 
 
-def _left_over(stage: Stage, engine: ck.Engine, ids: set[str]) -> Iterator[str]:
-    yield from (f"process left: {process}" for process in _processes_of(stage))
+def _left_over(engine: ck.Engine, ids: set[str]) -> Iterator[str]:
     home = engine.site.home
     for directory in (home.containers, home.runtime):
         yield from (f"left in {directory}: {name}" for name in os.listdir(directory))
@@ -75,9 +81,30 @@ def _left_over(stage: Stage, engine: ck.Engine, ids: set[str]) -> Iterator[str]:
             yield f"cgroup left: {path}"
 
 
-def _processes_of(stage: Stage) -> list[str]:
-    """Return the monitors that hold something of the stage, and what is in containers that lost theirs."""
-    return [process.describe() for process in read_process_table([stage.root.parent]).ours()]
+def _processes_of(stage: Stage, ids: set[str]) -> list[str]:
+    """Return the monitors that hold something of the stage, and whatever is in the cgroups of its containers."""
+    pids = [name for name in os.listdir("/proc") if name.isdigit()]
+    return [pid for pid in pids if _is_of(Path("/proc", pid), f"{stage.root.parent}/", ids)]
+
+
+def _is_of(process: Path, place: str, ids: set[str]) -> bool:
+    try:
+        groups = (process / "cgroup").read_text()
+        if any(f"/ck-{container_id}" in groups for container_id in ids):
+            return True
+        if (process / "comm").read_text().strip() != "ck-monitor":
+            return False
+        links = [_link(process / "cwd"), *(_link(entry) for entry in (process / "fd").iterdir())]
+    except OSError:
+        return False  # it has just ended
+    return any(link.startswith(place) for link in links)
+
+
+def _link(path: Path) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""  # it has just closed it
 
 
 def _ids_on(stage: Stage) -> set[str]:
@@ -92,10 +119,3 @@ def _ids_on(stage: Stage) -> set[str]:
         finally:
             connection.close()
     return found
-
-
-def directories_of(base: Path, number: int, image: Path) -> Stage:
-    """Return an empty stage."""
-    place = base / str(number)
-    place.mkdir()
-    return Stage(root=place / "s", runtime=place / "r", image=image, log=place / "strace")

@@ -113,9 +113,9 @@ def main() -> None:
     try:
         act()
     except ck.ContainerKitError as err:
-        print("done", type(err).__name__, err)
+        sys.stdout.write(f"done {type(err).__name__} {err}\n")
     else:
-        print("done")
+        sys.stdout.write("done\n")
 
 
 if __name__ == "__main__":

@@ -32,8 +32,10 @@ ACTORS = {
 }
 # Calls that nobody else sees: killed at one of them, a process leaves what it leaves at its next call.
 UNSEEN = frozenset(
-    "brk clock_gettime fstat geteuid getpid getppid getrandom ioctl lseek mmap mprotect mremap munmap newfstatat"
-    " rt_sigaction rt_sigprocmask".split()
+    (
+        *("brk", "clock_gettime", "fstat", "geteuid", "getpid", "getppid", "getrandom", "ioctl", "lseek"),
+        *("mmap", "mprotect", "mremap", "munmap", "newfstatat", "rt_sigaction", "rt_sigprocmask"),
+    )
 )
 _CALL = re.compile(r"^(?:(\d+) +)?([a-z_0-9]+)\(")
 _KILLED = re.compile(r"^(?:(\d+) +)?\+\+\+ killed by SIGKILL")

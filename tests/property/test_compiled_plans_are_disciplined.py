@@ -34,7 +34,7 @@ def slots_named_by(step: Step) -> set[int]:
     return {number for name in ("slot", "of", "null", "empty") if (number := getattr(step, name, None)) is not None}
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(launches)
 def test_slots_are_filled_before_use_and_emptied_once(launch: Launch) -> None:
     """Checked here in the plainest way, independently of the check at construction."""
@@ -53,7 +53,7 @@ def test_slots_are_filled_before_use_and_emptied_once(launch: Launch) -> None:
     assert len(filled) <= MAX_SLOTS
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(launches)
 def test_everything_is_gathered_before_the_pivot(launch: Launch) -> None:
     """After the pivot nothing names a host path; the last step is the only Exec, after Ready."""
@@ -69,7 +69,7 @@ def test_everything_is_gathered_before_the_pivot(launch: Launch) -> None:
     assert isinstance(steps[-2], Ready)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(launches)
 def test_targets_are_unique_and_parents_come_first(launch: Launch) -> None:
     """A parent attached later would hide its child."""
@@ -81,7 +81,7 @@ def test_targets_are_unique_and_parents_come_first(launch: Launch) -> None:
     assert {mount.target for mount in launch.config.mounts} <= set(targets)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(launches)
 def test_filter_is_there_exactly_when_it_was_asked_for(launch: Launch) -> None:
     """Never silently left out."""
@@ -90,7 +90,7 @@ def test_filter_is_there_exactly_when_it_was_asked_for(launch: Launch) -> None:
     assert len(filters) == (launch.config.security.seccomp is SeccompMode.DEFAULT)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(launches)
 def test_compiled_plan_survives_the_wire(launch: Launch) -> None:
     """What C reads is what was compiled."""

@@ -5,6 +5,7 @@ Not a test, and independent of container_kit: see wire.py.
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TypedDict, Unpack
 from tests.unit.monitor import wire
 from tests.unit.monitor.wire import step, strings, text, u32, u64
 
-PAYLOAD = "ck-monitor-test-payload"  # argv[0], by which its processes are found
+PAYLOAD = f"ck-test-payload-{os.getpid()}"  # argv[0], by which the processes of this run are found
 NAMESPACES = wire.NS_MOUNT | wire.NS_PID | wire.NS_IPC | wire.NS_UTS
 
 

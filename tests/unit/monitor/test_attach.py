@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import sys
+import termios
 
 import pytest
 
 from tests.unit.monitor import wire
-from tests.unit.monitor.harness import Bench, Channel, Monitor, wait_for
+from tests.unit.monitor.harness import Bench, Channel, Monitor, payload_processes, wait_for
 from tests.unit.monitor.plans import terminal_steps
 
 pytestmark = pytest.mark.needs_root
@@ -79,21 +82,36 @@ def test_without_stdin_the_container_reads_nothing(bench: Bench) -> None:
     assert b"<end>\n" == monitor.output()
 
 
+def flood_to_client(bench: Bench, size: int, *, flags: int = 0) -> tuple[Monitor, int]:
+    """Start a container that says so many bytes to the log and to its owner; return the owner's end of it."""
+    monitor = bench.launch("flood", str(size), "1000", log_max_bytes=0)
+    out, out_write = os.pipe()
+    assert wire.OK == monitor.owner.ask(wire.ATTACH, flags=flags, fds=[out_write]).type
+    os.close(out_write)
+    monitor.start()
+    return monitor, out
+
+
+def is_full(pipe: int) -> bool:
+    """Tell whether a pipe of the usual size holds all it can."""
+    waiting = bytearray(4)
+    fcntl.ioctl(pipe, termios.FIONREAD, waiting)
+    return int.from_bytes(waiting, sys.byteorder) == 65536
+
+
 def test_an_attached_client_gets_everything_before_the_end(bench: Bench) -> None:
-    """The client has all output, then end of file, then EXITED."""
-    monitor, _ = bench.run("cat", flags=wire.LOG | wire.STDIN)
-    channel, (out, err), (stdin,) = attach(monitor, flags=wire.ATTACH_STDIN)
-    channel.ask(wire.CLOSE_STDIN)
-    os.write(stdin, b"x" * 50_000)
-    os.close(stdin)
+    """What the container said before it died reaches a client that reads late: then end of file, then EXITED."""
+    size = 150_000  # more than the client's pipe and the chunk in hand, so some is in the container's pipe
+    monitor, out = flood_to_client(bench, size)
+    wait_for(lambda: not payload_processes(), "the container is dead")
 
-    exited = channel.expect(wire.EXITED)
-    heard = (read_until(out, b"never"), read_until(err, b"never"))
-    close_all(out, err)
+    heard = len(read_until(out, b"never"))
+    os.close(out)
 
-    assert 0 == exited.value
-    assert (b"x" * 50_000 + b"<end>\n", b"") == heard
-    assert channel.is_closed()
+    assert size == heard
+    assert 0 == monitor.owner.expect(wire.EXITED).value
+    assert size == len(monitor.output())
+    assert monitor.owner.is_closed()
 
 
 def test_a_client_may_attach_before_go(bench: Bench) -> None:
@@ -111,56 +129,39 @@ def test_a_client_may_attach_before_go(bench: Bench) -> None:
 
 
 def test_a_client_that_does_not_read_holds_the_container_back(bench: Bench) -> None:
-    """Nothing is lost for a slow client: the container waits and goes on when it reads."""
+    """Nothing is lost for a slow client: the container waits, and goes on when it reads."""
     size = 4 << 20
-    monitor, _ = bench.run("cat", flags=wire.LOG | wire.STDIN, log_max_bytes=0)
-    _, (out, err), (stdin,) = attach(monitor, flags=wire.ATTACH_STDIN)
-    blocked = 0
-    os.set_blocking(stdin, False)
-    while True:
-        try:
-            blocked += os.write(stdin, b"y" * 4095 + b"\n")
-        except BlockingIOError:
-            break
+    monitor, out = flood_to_client(bench, size)
+    wait_for(lambda: is_full(out), "the client's pipe is full")
 
-    os.set_blocking(stdin, True)
-    heard = 0
-    while heard < blocked:
-        heard += len(os.read(out, 1 << 16))
-    close_all(stdin, out, err)
+    waiting = payload_processes()
+    logged = len(monitor.output())
+    heard = len(read_until(out, b"never"))
+    os.close(out)
 
-    assert blocked < size
-    wait_for(lambda: len(monitor.output()) == blocked, "all of it is in the log")
+    assert 1 == len(waiting)
+    assert logged < size
+    assert size == heard
+    assert 0 == monitor.owner.expect(wire.EXITED).value
 
 
 def test_a_client_that_may_lose_output_never_holds_it_back(bench: Bench) -> None:
     """With SLOW_OK the container runs to its end though nobody reads; the log has everything."""
     size = 4 << 20
-    monitor, _ = bench.run("cat", flags=wire.LOG | wire.STDIN, log_max_bytes=0)
-    channel, (out, err), (stdin,) = attach(monitor, flags=wire.ATTACH_STDIN | wire.ATTACH_SLOW_OK)
-    channel.ask(wire.CLOSE_STDIN)
-    written = 0
-    while written < size:
-        written += os.write(stdin, b"z" * 4095 + b"\n")
-    os.close(stdin)
+    monitor, out = flood_to_client(bench, size, flags=wire.ATTACH_SLOW_OK)
 
-    exited = monitor.owner.expect(wire.EXITED)
-    close_all(out, err)
+    exited = monitor.owner.expect(wire.EXITED, timeout=5)  # a client that counts is dropped after ten seconds
+    os.close(out)
 
     assert 0 == exited.value
-    assert size + len(b"<end>\n") == len(monitor.output())
+    assert size == len(monitor.output())
 
 
 @pytest.mark.slow
 def test_a_client_that_never_reads_is_dropped(bench: Bench) -> None:
     """After ten seconds without progress the container goes on without that client."""
-    monitor = bench.launch("flood", str(4 << 20), "1000", log_max_bytes=0)
-    out, out_write = os.pipe()
-    monitor.owner.ask(wire.ATTACH, fds=[out_write])
-    os.close(out_write)
-    monitor.owner.send(wire.GO)
+    monitor, out = flood_to_client(bench, 4 << 20)
 
-    wait_for((monitor.runtime / "state").exists, "it is launched")
     wait_for(lambda: monitor.state()["phase"] == "exited", "it came to its end", timeout=20)
     os.close(out)
 

@@ -21,8 +21,9 @@ pytestmark = pytest.mark.needs_root
 OWNER = """
 import json, sys, time
 from pathlib import Path
-from tests.unit.monitor import wire
+from tests.unit.monitor import plans, wire
 from tests.unit.monitor.harness import Bench
+plans.PAYLOAD = sys.argv[6]
 bench = Bench(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]))
 monitor = bench.launch("sleep", flags=int(sys.argv[4]))
 monitor.start()
@@ -35,7 +36,7 @@ sys.stdin.read()
 
 def own(bench: Bench, flags: int, word: str = "") -> tuple[subprocess.Popen[bytes], int]:
     """Start a process that owns a container; return it and the monitor's pid."""
-    arguments = [str(bench.program), str(bench.rootfs), str(bench.place), str(flags), word]
+    arguments = [str(bench.program), str(bench.rootfs), str(bench.place), str(flags), word, PAYLOAD]
     pipe = subprocess.PIPE
     owner = subprocess.Popen([sys.executable, "-c", OWNER, *arguments], stdin=pipe, stdout=pipe)
     assert owner.stdout is not None

@@ -406,18 +406,24 @@ def processes_in(namespace_of: int) -> set[int]:
     return found
 
 
-@pytest.fixture
-def session(driver: Driver, inhabited: Running) -> tuple[Running, int]:
-    """Give an exec session of five orphans in sessions of their own, and its reaper."""
+def start_session(driver: Driver, into: Running, *command: str) -> tuple[Running, int]:
+    """Start an exec session under a reaper; return it when its command has said a line."""
     running = driver.start(
-        (JoinNamespaces(namespaces=SIX), ForkInit(flags=InitFlag.SUBREAPER), *run_payload("fork-tree", "5")),
+        (JoinNamespaces(namespaces=SIX), ForkInit(flags=InitFlag.SUBREAPER), *run_payload(*command)),
         namespaces=Namespace(0),
-        target=inhabited.pid,
+        target=into.pid,
         flags="m",
     )
     reaper = int(running.read_until("outcome").split()[-1])
     assert running.driver.stdout is not None
-    assert running.driver.stdout.readline() == "ready\n"
+    assert running.driver.stdout.readline() in {"ready\n", "5\n"}
+    return running, reaper
+
+
+@pytest.fixture
+def session(driver: Driver, inhabited: Running) -> tuple[Running, int]:
+    """Give an exec session of five orphans in sessions of their own, and its reaper."""
+    running, reaper = start_session(driver, inhabited, "fork-tree", "5")
     assert len(processes_in(inhabited.pid)) == 8
 
     return running, reaper
@@ -426,6 +432,18 @@ def session(driver: Driver, inhabited: Running) -> tuple[Running, int]:
 def test_subreaper_ends_everything_it_stands_above(session: tuple[Running, int], inhabited: Running) -> None:
     """On SIGUSR1 the session and all its descendants end, and nothing else of the container."""
     running, reaper = session
+
+    os.kill(reaper, signal.SIGUSR1)
+    launch = running.finish()
+
+    assert launch.joined_status == 137 << 8
+    assert processes_in(inhabited.pid) == {inhabited.pid}
+
+
+def test_subreaper_ends_children_that_become_orphans_by_it(driver: Driver, inhabited: Running) -> None:
+    """Killing a parent makes its children ours, and they are next."""
+    running, reaper = start_session(driver, inhabited, "forks", "5")
+    assert len(processes_in(inhabited.pid)) == 8
 
     os.kill(reaper, signal.SIGUSR1)
     launch = running.finish()

@@ -41,7 +41,7 @@ FILE = AttachHow.MAKE_FILE
 @pytest.fixture
 def rootless(driver: Driver) -> Driver:
     """Give a driver that starts as an unprivileged user's root of a new user namespace."""
-    wrapper = UNSHARE
+    wrapper: tuple[str, ...] = UNSHARE
     if os.geteuid() == 0:
         os.chown(driver.directory, NOBODY, NOBODY)
         for name in ("upper", "work"):

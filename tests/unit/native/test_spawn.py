@@ -79,6 +79,8 @@ def test_spawned_program_has_what_it_was_given_and_nothing_else(tmp_path: Path) 
     for file in files:
         file.write_text("x")
     request, userns = (os.open(file, os.O_RDONLY) for file in files)
+    for fd in (request, userns):  # also when the caller forgot to mark them
+        os.set_inheritable(fd, True)
 
     said = spawn({0: request, 2: userns})
     os.close(request)
@@ -93,12 +95,22 @@ def test_spawned_program_has_what_it_was_given_and_nothing_else(tmp_path: Path) 
 @pytest.mark.usefixtures("stand_in")
 def test_spawned_program_starts_from_a_clean_slate() -> None:
     """One argument, no environment, a session of its own, all signals blocked, none ignored."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
-
     said = spawn({})
 
     assert said[-3:] == ["signals 29 0", "self 1 ck-monitor 0", "leader 1"]
-    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_signal_mask_of_the_caller_is_restored() -> None:
+    """What was blocked before is blocked afterwards, and nothing else."""
+    before = signal.pthread_sigmask(signal.SIG_SETMASK, {signal.SIGUSR2})
+    try:
+        spawn({})
+        after = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    assert after == {signal.SIGUSR2}
 
 
 @pytest.mark.usefixtures("stand_in")
@@ -130,23 +142,35 @@ def test_many_threads_may_spawn_at_once() -> None:
     assert {words[-1] for words in said} == {"leader 1"}
 
 
-@pytest.mark.parametrize("order", ["3, 4, 5, 6, 7, 8", "8, 7, 6, 5, 4, 3", "4, 5, 6, 7, 8, 3", "0, 1, 2, 3, 4, 5"])
-def test_places_may_overlap_with_where_descriptors_come_from(spawned: Path, tmp_path: Path, order: str) -> None:
-    """Whatever permutation of the target numbers the caller has, each lands where it belongs."""
+@pytest.mark.parametrize(
+    "order",
+    [
+        (3, 4, 5, 6, 7, 8),
+        (8, 7, 6, 5, 4, 3),
+        (4, 5, 6, 7, 8, 3),
+        (0, 1, 2, 3, 4, 5),
+        (5, -1, 4, -1, 8, 6),
+    ],
+)
+def test_places_may_overlap_with_where_descriptors_come_from(
+    spawned: Path, tmp_path: Path, order: tuple[int, ...]
+) -> None:
+    """Whatever permutation of the target numbers the caller has, each lands where it belongs; absent ones stay out."""
     script = f"""
         import fcntl
-        place, order = Path({str(tmp_path)!r}), ({order})
+        place, order = Path({str(tmp_path)!r}), {order!r}
         reader, writer = (fcntl.fcntl(fd, fcntl.F_DUPFD, 50) for fd in os.pipe())
         names = ["a", "b", "c", "d", "e", "f"]
         high = [fcntl.fcntl(os.open(place / n, os.O_CREAT | os.O_RDWR), fcntl.F_DUPFD, 60 + i)
                 for i, n in enumerate(names)]
         high[{STDOUT}] = writer
-        errors = fcntl.fcntl(2, fcntl.F_DUPFD, 90)
         os.closerange(0, 50)
         for fd, number in zip(high, order):
-            os.dup2(fd, number)
+            if number >= 0:
+                os.dup2(fd, number)
         pid, _ = shim.spawn_monitor(order)
-        os.closerange(0, 9); os.close(writer)
+        os.closerange(0, 9)
+        os.close(writer)
         said = os.read(reader, 65536).decode().splitlines()
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
         places = dict(line.split()[1:] for line in said if line.startswith("fd "))
@@ -156,7 +180,8 @@ def test_places_may_overlap_with_where_descriptors_come_from(spawned: Path, tmp_
 
     run_script(script, spawned)
 
-    assert (tmp_path / "found").read_text() == "a b c d f"
+    wanted = [name if order[i] >= 0 else "-" for i, name in enumerate("abcdef") if i != STDOUT]
+    assert (tmp_path / "found").read_text().split() == wanted
 
 
 def test_closed_stdio_decoys_and_a_small_limit_do_no_harm(spawned: Path, tmp_path: Path) -> None:

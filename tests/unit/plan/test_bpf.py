@@ -77,6 +77,7 @@ def test_mask_and_plain_jump_are_executed_and_counted() -> None:
         program((LOAD, 0, 0, 64), ALLOW),
         program((t.BPF_LD | 0x20 | 0x08, 0, 0, 0), ALLOW),
         program((t.BPF_JMP | 0x80, 0, 0, 0), ALLOW),
+        program((t.BPF_ALU | t.BPF_JEQ, 0, 0, 0), ALLOW),
         program(*[ALLOW] * (t.BPF_MAXINSNS + 1)),
     ],
 )

@@ -117,7 +117,7 @@ static void begin(void *argument) {
     if (err == 0)
         err = settle_descriptors(run);
     if (err == 0 && run->namespaces & CK_NS_MOUNT)
-        err = ck_make_private();
+        err = ck_make_slave();
     if (err < 0)
         fail(run, err);
     ck_walk(run);

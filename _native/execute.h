@@ -58,7 +58,7 @@ int ck_slot_fill(struct ck_run *run, uint64_t slot, int *fd); // takes the descr
 int ck_fsconfig(int context, unsigned command, const char *key, const void *value, int aux);
 int ck_set_options(int context, struct ck_strings options);
 int ck_finish_filesystem(struct ck_run *run, uint64_t slot, int context, uint64_t attributes);
-int ck_make_private(void);
+int ck_make_slave(void);
 int ck_open_scratch(const struct ck_run *run); // the working directory, in a mount namespace of our own
 int ck_clone_mount(int fd, bool recursive);
 int ck_move_mount(int mount, int target);

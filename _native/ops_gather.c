@@ -80,8 +80,8 @@ int ck_set_attributes(int mount, uint64_t attributes, bool recursive) {
     return (int)CK_SYS5(__NR_mount_setattr, mount, "", flags, &attr, sizeof(attr));
 }
 
-int ck_make_private(void) {
-    struct mount_attr attr = {.propagation = MS_PRIVATE};
+int ck_make_slave(void) {
+    struct mount_attr attr = {.propagation = MS_SLAVE};
     return (int)CK_SYS5(__NR_mount_setattr, CK_AT_FDCWD, "/", AT_RECURSIVE, &attr, sizeof(attr));
 }
 
@@ -148,7 +148,7 @@ int ck_do_OPEN_TREE(struct ck_run *run, struct ck_field *field) {
     return ck_slot_fill(run, field[0].number, &mount);
 }
 
-// Before Linux 6.15 nothing can be cloned out of a detached mount. So the slot's mount is left on the
+// Before Linux 6.15 nothing can be cloned out of a detached mount (EINVAL). There the slot's mount is left on the
 // working directory, in this private mount namespace, until PIVOT drops all that; the subtree is cloned
 // out of it, and the slot goes on with a detached clone of the whole.
 int ck_do_OPEN_SUBTREE(struct ck_run *run, struct ck_field *field) {
@@ -157,6 +157,9 @@ int ck_do_OPEN_SUBTREE(struct ck_run *run, struct ck_field *field) {
     CK_CLOSE int entry = source < 0 ? source : ck_open_at(source, field[2].text.at, O_PATH, CK_INSIDE);
     if (entry < 0)
         return entry;
+    CK_CLOSE int direct = ck_clone_mount(entry, false);
+    if (direct != -EINVAL)
+        return ck_slot_fill(run, field[0].number, &direct);
     CK_CLOSE int here = ck_open_scratch(run);
     int err = here < 0 ? here : ck_move_mount(source, here);
     if (err < 0)

@@ -93,7 +93,8 @@ def remove_scratch(path: str) -> None:
         return
     for directory, names, _ in os.walk(path):
         for name in names:
-            os.chmod(f"{directory}/{name}", 0o700)
+            if not os.path.islink(f"{directory}/{name}"):
+                os.chmod(f"{directory}/{name}", 0o700)
     shutil.rmtree(path)
 
 

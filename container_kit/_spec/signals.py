@@ -15,7 +15,7 @@ def parse_signal(given: int | str, field: str = "signal") -> int:
     if isinstance(given, str):
         number = _number_of(given.strip().upper().removeprefix("SIG"))
     else:
-        number = given if isinstance(given, int) and not isinstance(given, bool) else -1
+        number = -1 if isinstance(given, bool | float) else int(given)
     if not 1 <= number <= _LAST:
         raise InvalidSpecError(field=field, value=given, reason="is not a signal")
     return number

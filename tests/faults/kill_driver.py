@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 
 import container_kit as ck
 from container_kit._linux import shim
-from container_kit._runtime import spawn
 from container_kit._runtime.state_file import read_state
 
 NAME = "target"
@@ -38,7 +37,7 @@ def announce_next_monitor() -> None:
             tell("monitor", pid)
         return pid, pidfd
 
-    spawn.shim.spawn_monitor = announced
+    shim.spawn_monitor = announced
 
 
 class Operations:

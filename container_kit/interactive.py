@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import select
-import shutil
 import sys
 import termios
 import tty
@@ -62,53 +61,77 @@ class KeyScanner:
 def interact(process: Process, detach_keys: str) -> int | None:
     """See `Process.interact`."""
     scanner = KeyScanner(parse_detach_keys(detach_keys))
-    assert process.stdout is not None
     with _raw_terminal(sys.stdin.fileno()):
         return _copy(process, scanner, _size_follower(process))
 
 
 def _copy(process: Process, scanner: KeyScanner, follow_size: Callable[[], None]) -> int | None:
-    assert process.stdout is not None
-    keyboard, screen, output = sys.stdin.fileno(), sys.stdout.fileno(), process.stdout.fileno()
+    keyboard, screens = sys.stdin.fileno(), _screens(process)
     poller = select.poll()
-    for fd in (keyboard, output):
+    for fd in (keyboard, *screens):
         poller.register(fd, select.POLLIN)
-    while True:
+    while screens:
         follow_size()
         ready = [fd for fd, _ in poller.poll(_RESIZE_SECONDS * 1000)]
-        if output in ready and not _pass_on(output, screen):
-            return process.wait()
+        for output in [fd for fd in ready if fd in screens]:
+            if not _pass_on(output, screens[output]):
+                poller.unregister(output)
+                del screens[output]
         if keyboard in ready:
-            data, detach = scanner.feed(os.read(keyboard, _CHUNK))
-            if process.stdin is not None and data:
-                process.stdin.write(data)
+            typed = _read(keyboard)
+            data, detach = scanner.feed(typed)
+            if not (typed and _type(process, data)):
+                poller.unregister(keyboard)
+                process.close_stdin()
             if detach:
                 return None
         if not ready and (code := process.returncode) is not None:
             return code
+    return process.wait()
+
+
+def _screens(process: Process) -> dict[int, int]:
+    """Return where each of the process's outputs is shown."""
+    pairs = ((process.stdout, sys.stdout), (process.stderr, sys.stderr))
+    return {output.fileno(): screen.fileno() for output, screen in pairs if output is not None}
 
 
 def _pass_on(source: int, target: int) -> bool:
+    data = _read(source)
+    left = memoryview(data)
+    while left:
+        left = left[os.write(target, left) :]
+    return bool(data)
+
+
+def _read(fd: int) -> bytes:
     try:
-        data = os.read(source, _CHUNK)
+        return os.read(fd, _CHUNK)
     except OSError:
-        return False  # EIO: the terminal's last user is gone (pty(7))
-    while data:
-        written = os.write(target, data)
-        data = data[written:]
-        if not data:
-            return True
-    return False
+        return b""  # EIO: the terminal's other end is gone (pty(7))
+
+
+def _type(process: Process, data: bytes) -> bool:
+    """Pass keys on; False when the process does not take any more."""
+    try:
+        if process.stdin is not None and data:
+            process.stdin.write(data)
+    except BrokenPipeError:
+        return False
+    return True
 
 
 def _size_follower(process: Process) -> Callable[[], None]:
     # Polled, not by SIGWINCH: a library installs no signal handlers.
-    last: list[tuple[int, int]] = []
+    last: list[os.terminal_size] = []
 
     def follow() -> None:
-        size = shutil.get_terminal_size()
-        if last != [(size.lines, size.columns)]:
-            last[:] = [(size.lines, size.columns)]
+        try:
+            size = os.get_terminal_size(sys.stdin.fileno())
+        except OSError:
+            return  # not a terminal
+        if last != [size]:
+            last[:] = [size]
             process.resize(size.lines, size.columns)
 
     return follow
@@ -121,7 +144,7 @@ def _raw_terminal(fd: int) -> Generator[None]:
         return
     before = termios.tcgetattr(fd)
     try:
-        tty.setraw(fd)
+        tty.setraw(fd, termios.TCSADRAIN)  # what was typed ahead is kept
         yield
     finally:
         termios.tcsetattr(fd, termios.TCSADRAIN, before)

@@ -13,6 +13,7 @@ from typing import IO, Literal, TypeAlias, Unpack, overload
 from container_kit import _options
 from container_kit._runtime import attachments, execs, launch, status, waiting
 from container_kit._runtime import start as _start
+from container_kit._runtime.failures import typed_refusals
 from container_kit._runtime.logs import LogFilter, LogLine, follow_lines, read_lines, tail_lines
 from container_kit._runtime.site import Site
 from container_kit._runtime.stats import ProcessInfo, Stats, list_processes, listening_ports, read_stats
@@ -115,6 +116,7 @@ class Interior:
             usage=ending.usage,
         )
 
+    @typed_refusals("cannot start a process in the container")
     def spawn(
         self,
         command: Sequence[str],

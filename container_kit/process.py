@@ -209,7 +209,7 @@ class Process:
         Raises:
             WaitTimeoutError: `timeout` seconds passed without any output or end.
         """
-        feeder = _Feeder(self.stdin, data or b"")
+        feeder = _Feeder(self.stdin, data or b"", self.close_stdin)
         output: dict[type[Stdout | Stderr], bytearray] = {Stdout: bytearray(), Stderr: bytearray()}
         with feeder:
             for event in self.events(timeout):
@@ -266,10 +266,10 @@ class Process:
 class _Feeder:
     """Writes input in a thread, so that a full pipe on either side cannot stop the other."""
 
-    def __init__(self, stream: IO[bytes] | None, data: bytes) -> None:
+    def __init__(self, stream: IO[bytes] | None, data: bytes, end: Callable[[], None]) -> None:
         import threading
 
-        self._thread = threading.Thread(target=self._feed, args=(stream, data), daemon=True) if stream else None
+        self._thread = threading.Thread(target=self._feed, args=(stream, data, end), daemon=True) if stream else None
 
     def __enter__(self) -> None:
         if self._thread:
@@ -280,12 +280,12 @@ class _Feeder:
             self._thread.join(timeout=1)
 
     @staticmethod
-    def _feed(stream: IO[bytes], data: bytes) -> None:
+    def _feed(stream: IO[bytes], data: bytes, end: Callable[[], None]) -> None:
         try:
             view = memoryview(data)
             while view:
                 view = view[stream.write(view) or 0 :]
-            stream.close()
+            end()
         except OSError:
             return  # the process ended or closed its stdin: it wants no more
 

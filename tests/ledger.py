@@ -20,7 +20,7 @@ from pathlib import Path
 
 import attrs
 
-from tests.ledger_processes import ProcessTable, read_process_table
+from tests.ledger_processes import ProcessTable, cgroup2_mount, owned_by_us, read_process_table
 
 GRACE = 2.0
 PAUSE = 0.02
@@ -118,28 +118,18 @@ def _describe_mount(line: str) -> str:
     return f"{kind} at {fields[4]} ({line})"
 
 
-def cgroup2_mount() -> Path | None:
-    """Return where the cgroup v2 tree is mounted."""
-    for line in _lines("/proc/self/mountinfo"):
-        fields = line.split()
-        if fields[fields.index("-") + 1] == "cgroup2":
-            return Path(fields[4])
-    return None
-
-
 def _cgroups(processes: ProcessTable) -> Entries:
     top = cgroup2_mount()
     if top is None:
         return {}
     found: dict[str, str] = {}
-    for directory, _, _ in os.walk(top):
+    for directory, subdirectories, _ in os.walk(top):
+        subdirectories[:] = [name for name in subdirectories if owned_by_us(f"{directory}/{name}")]
         members = [int(pid) for pid in _lines(f"{directory}/cgroup.procs") if pid.isdecimal()]
         if directory != str(top) and not processes.all_foreign(members):
             # The inode tells a new group from an old one of the same name.
-            inode = _inode(directory)
-            if inode:
-                found[f"{directory} {inode}"] = f"{directory} with processes {members}"
-    return found
+            found[f"{directory} {_inode(directory)}"] = f"{directory} with processes {members}"
+    return {key: text for key, text in found.items() if not key.endswith(" 0")}
 
 
 def _inode(path: str) -> int:
@@ -174,14 +164,7 @@ def _default_places() -> Iterator[Path]:
     for base in ("/run", os.environ.get("XDG_RUNTIME_DIR", "")):
         place = Path(base, "container_kit")
         if base and os.access(place, os.R_OK):
-            yield from (entry for entry in place.iterdir() if _is_own(entry))
-
-
-def _is_own(path: Path) -> bool:
-    try:
-        return path.stat().st_uid == os.geteuid()
-    except OSError:
-        return False
+            yield from (entry for entry in place.iterdir() if owned_by_us(str(entry)))
 
 
 def _files(directories: Iterable[Path]) -> Iterator[tuple[str, str]]:

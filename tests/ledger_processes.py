@@ -85,8 +85,10 @@ class ProcessTable:
     def _lost_its_monitor(self, process: Process, above: list[Process]) -> bool:
         """Say whether this is a container's process that the system's init adopted."""
         outermost = [p for p in (process, *above) if p.pid_namespaces > 0][-1]
-        in_container = "/ck-" in _read(f"/proc/{process.pid}/cgroup") or outermost.uid == os.geteuid()
-        return in_container and outermost.parent == 1
+        if outermost.parent != 1:
+            return False
+        group = _cgroup_of(process.pid)
+        return owned_by_us(group) if "/ck-" in group else outermost.uid == os.geteuid()
 
 
 def read_process_table(directories: Iterable[Path]) -> ProcessTable:
@@ -131,6 +133,29 @@ def _read_process(pid: int, own_depth: int) -> Process | None:
         pid_namespaces=_pid_namespaces(str(pid)) - own_depth,
         is_monitor=MONITOR in name or MONITOR in command.split(" ", 1)[0] or MONITOR in _link(f"/proc/{pid}/exe"),
     )
+
+
+def cgroup2_mount() -> Path | None:
+    """Return where the cgroup v2 tree is mounted."""
+    for line in _read("/proc/self/mountinfo").splitlines():
+        fields = line.split()
+        if fields[fields.index("-") + 1] == "cgroup2":
+            return Path(fields[4])
+    return None
+
+
+def _cgroup_of(pid: int) -> str:
+    """Return the directory of a process's cgroup v2, or nothing."""
+    found = [line[3:] for line in _read(f"/proc/{pid}/cgroup").splitlines() if line.startswith("0::")]
+    return f"{cgroup2_mount()}{found[0]}" if found else ""
+
+
+def owned_by_us(path: str) -> bool:
+    """Say whether a path belongs to this process's user: cgroups of other users are those of other runs."""
+    try:
+        return os.stat(path).st_uid == os.geteuid()
+    except OSError:
+        return False
 
 
 def _status_field(pid: str, field: str) -> list[str]:

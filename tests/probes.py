@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.ledger import cgroup2_mount
+from tests.ledger_processes import cgroup2_mount
 
 CAP_NET_ADMIN = 12
 

@@ -47,8 +47,9 @@ def attach(site: Site, container_id: str, *, stdin: bool, tty: bool) -> Attachme
         connection = Connection.open(site.home.container_runtime_dir(container_id))
     except MonitorGoneError as err:
         raise _not_running(container_id) from err
-    pipes = [os.pipe() for _ in range(1 if tty else 2)]
+    pipes: list[tuple[int, int]] = []
     try:
+        pipes.extend(os.pipe() for _ in range(1 if tty else 2))
         flags = AttachFlag.STDIN if stdin else AttachFlag.NONE
         connection.send(Message(MessageType.ATTACH, flags=flags), [write for _, write in pipes])
         received = connection.receive()

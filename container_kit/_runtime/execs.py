@@ -26,7 +26,7 @@ from container_kit._runtime.session import Ending, Session
 from container_kit._runtime.site import Site
 from container_kit._spec.container_config import ProcessConfig
 from container_kit._spec.healthcheck import check_timeout
-from container_kit.errors import HostError, InvalidTransitionError
+from container_kit.errors import ContainerKitError, HostError, InvalidTransitionError
 
 _TREE_GONE_SECONDS = 10.0
 
@@ -167,6 +167,8 @@ def _not_running(spec: Specification) -> InvalidTransitionError:
     )
 
 
-def _refused(spec: Specification, message: Message) -> HostError:
+def _refused(spec: Specification, message: Message) -> ContainerKitError:
+    if message.error == errno.ESRCH:  # it is being started, or has just ended
+        return _not_running(spec)
     hint = "too many exec sessions at once in this container" if message.error == errno.EMFILE else None
     return HostError(attempted=f"exec in container {spec.id[:12]} was refused", errno=message.error, hint=hint)

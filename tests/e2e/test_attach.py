@@ -88,22 +88,18 @@ def test_two_clients_hear_the_same(engine: ck.Engine, image: ck.Image) -> None:
     assert [b"from first\n"] * 2 + [b"from second\n"] * 2 == heard
 
 
-def test_a_client_that_does_not_read_holds_nobody_up(engine: ck.Engine, image: ck.Image) -> None:
-    """Eight MiB go to the log while one client sleeps; the container ends, nothing in the log is missing."""
+@pytest.mark.slow
+def test_a_client_that_does_not_read_is_dropped(engine: ck.Engine, image: ck.Image) -> None:
+    """It holds the others up for ten seconds at most; nothing is missing in the log or for who does read."""
     size = 8 << 20
     box = ck.start(image, CAT, stdin=True, engine=engine)
 
-    with box.attach() as sleeper:
-        flood = box.spawn(["payload", "flood", str(size)], stdout=ck.DEVNULL)
-        flood.close()
-        with box.attach(stdin=True) as client:
-            output = client.communicate(b"x" * size + b"\n", timeout=60)[0]
+    with box.attach(), box.attach(stdin=True) as client:
+        output = client.communicate(b"x" * size + b"\n", timeout=60)[0]
         code = box.wait(timeout=60)
-        assert sleeper.stdout is not None
 
     logged = sum(len(line.data) for line in box.logs())
-    assert (0, size) == (code, logged)
-    assert len(output) > 0
+    assert (0, size, size + 1) == (code, logged, len(output))
 
 
 def test_the_end_of_the_container_ends_the_conversation(engine: ck.Engine, image: ck.Image) -> None:
@@ -130,12 +126,10 @@ def test_a_terminal_has_one_stream(engine: ck.Engine, image: ck.Image) -> None:
     """With tty=True the container has a controlling terminal of the size asked for, which can change."""
     box = ck.start(image, ["payload", "winch", "1"], tty=True, tty_size=(30, 90), wait=wait.log("ready"), engine=engine)
 
-    size = box.exec(["payload", "stat", "/dev/console"])
     with box.attach() as client:
         box.resize(40, 100)
         output = client.communicate(timeout=20)
 
-    assert 0 == size.returncode
     assert (b"40 100\r\n", b"") == output
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -113,7 +114,7 @@ def test_a_name_of_another_type_is_refused(engine: ck.Engine) -> None:
 def test_an_ambiguous_beginning_of_an_id_lists_the_ids(engine: ck.Engine, image: ck.Image) -> None:
     """Seventeen containers have two ids that begin with the same digit."""
     ids = sorted(ck.Container.create(image, SLEEP, engine=engine).id for _ in range(17))
-    digit = next(first[0] for first, second in zip(ids, ids[1:], strict=False) if first[0] == second[0])
+    digit = next(first[0] for first, second in itertools.pairwise(ids) if first[0] == second[0])
 
     with pytest.raises(errors.AmbiguousIdError) as caught:
         ck.Container.get(digit, engine=engine)

@@ -71,9 +71,7 @@ def test_a_symlink_in_place_of_a_kernel_file_system_is_refused(
 
 
 @pytest.mark.parametrize("name", KERNEL_PLACES)
-def test_a_file_in_place_of_a_kernel_file_system_is_refused(
-    engine: ck.Engine, own_rootfs: Path, name: str
-) -> None:
+def test_a_file_in_place_of_a_kernel_file_system_is_refused(engine: ck.Engine, own_rootfs: Path, name: str) -> None:
     """The same error as for a symlink."""
     shutil.rmtree(own_rootfs / name)
     (own_rootfs / name).write_text("no directory")
@@ -128,11 +126,6 @@ def test_a_forged_null_device_masks_nothing(engine: ck.Engine, own_rootfs: Path,
     assert "" == masked.stdout
 
 
-def make_fifo(path: Path) -> None:
-    """Make a FIFO that nobody ever writes to."""
-    os.mkfifo(path)
-
-
 def make_huge(path: Path) -> None:
     """Make a file of 20 MiB that begins like a proper one."""
     line = "root:x:0:0:root:/root:/bin/sh\n"
@@ -162,9 +155,7 @@ def test_an_account_file_that_cannot_be_read_is_an_error(
 
 
 @pytest.mark.parametrize("kind", ["fifo", "directory", "missing"])
-def test_an_account_file_that_is_no_file_is_as_good_as_none(
-    engine: ck.Engine, own_rootfs: Path, kind: str
-) -> None:
+def test_an_account_file_that_is_no_file_is_as_good_as_none(engine: ck.Engine, own_rootfs: Path, kind: str) -> None:
     """Numbers go on working, names are unknown, and nothing waits for a FIFO's writer."""
     passwd = own_rootfs / "etc" / "passwd"
     passwd.unlink()
@@ -190,9 +181,7 @@ def test_accounts_of_the_host_are_not_consulted(engine: ck.Engine, own_rootfs: P
     assert "app" == caught.value.value
 
 
-def test_accounts_that_go_bad_in_a_running_container_are_an_error_of_exec(
-    engine: ck.Engine, own_rootfs: Path
-) -> None:
+def test_accounts_that_go_bad_in_a_running_container_are_an_error_of_exec(engine: ck.Engine, own_rootfs: Path) -> None:
     """The container may do to its own files what it likes; exec neither hangs nor fails untyped."""
     image = ck.Image.from_directory(own_rootfs)
     with ck.start(image, ["payload", "sleep", "1000"], engine=engine) as box:

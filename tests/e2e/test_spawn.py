@@ -52,10 +52,10 @@ def test_silence_can_be_bounded(box: ck.Container) -> None:
 
 def test_streams_may_go_elsewhere(box: ck.Container, tmp_path: Path) -> None:
     """To a file, to nowhere, to each other."""
-    with (tmp_path / "out").open("wb") as file:
-        with box.spawn(["payload", "interleave", "5"], stdout=file, stderr=ck.STDOUT) as merged:
-            assert (None, None, 0) == (merged.stdout, merged.stderr, merged.wait(timeout=20))
-    with box.spawn(["payload", "interleave", "5"], stdout=ck.DEVNULL) as half:
+    command = ["payload", "interleave", "5"]
+    with (tmp_path / "out").open("wb") as file, box.spawn(command, stdout=file, stderr=ck.STDOUT) as merged:
+        assert (None, None, 0) == (merged.stdout, merged.stderr, merged.wait(timeout=20))
+    with box.spawn(command, stdout=ck.DEVNULL) as half:
         out, err = half.communicate(timeout=20)
 
     assert [f"{kind} {n}" for n in range(5) for kind in ("out", "err")] == (tmp_path / "out").read_text().splitlines()

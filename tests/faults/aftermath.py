@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import container_kit as ck
+from container_kit import errors
 from container_kit._linux import cgroup
 from tests.e2e.patience import eventually
 from tests.faults.kill_driver import NAME, SLEEP
@@ -50,13 +51,20 @@ def _complaints_about_the_caller(point: Point, outcome: Outcome) -> Iterator[str
 
 
 def _complaints_about_detached(container: ck.Container) -> Iterator[str]:
-    """A detached container is running and supervised, or exited, or was never started; and it goes at the first call."""
+    """It is running and supervised, or exited, or was never started; and it goes at the first call."""
     status = container.status
     if status not in ("running", "exited", "created"):
         yield f"the detached container is {status}"
-    if status == "running" and container.exec(["payload", "true"]).returncode != 0:
-        yield "the running container does not answer"
+    if status == "running":
+        eventually(lambda: _answers(container), f"an answer of {container}", QUIET)
     container.remove(force=True)
+
+
+def _answers(container: ck.Container) -> bool:
+    try:
+        return container.exec(["payload", "true"]).returncode == 0
+    except errors.InvalidTransitionError:
+        return False  # the monitor is still starting it
 
 
 def _use_again(stage: Stage, engine: ck.Engine) -> Iterator[str]:

@@ -9,6 +9,7 @@ import pytest
 
 import container_kit as ck
 from tests.conftest import LedgerWatch
+from tests.e2e.interpreters import Interpreters
 from tests.ledger import wait_for_balance
 
 
@@ -29,3 +30,13 @@ def ledger(session_directory: Path) -> Iterator[LedgerWatch]:
 def image(payload_rootfs: Path) -> ck.Image:
     """Give the image with the payload program."""
     return ck.Image.from_directory(payload_rootfs)
+
+
+@pytest.fixture
+def interpreters(engine: ck.Engine, tmp_path: Path, payload_rootfs: Path) -> Iterator[Interpreters]:
+    """Give further interpreters that use the same engine; all are ended after the test."""
+    others = Interpreters(engine.root, str(tmp_path / "r"), str(payload_rootfs), [])
+
+    yield others
+
+    others.close()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -103,6 +104,7 @@ def command_line(user: pwd.struct_passwd, group: Path | None, command: list[str]
 def main() -> int:
     """Run the command."""
     user = pwd.getpwnam(sys.argv[1])
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that all is undone
     runtime = tempfile.mkdtemp(prefix="ckr", dir="/run")
     os.chown(runtime, user.pw_uid, user.pw_gid)
     group = delegate(user)

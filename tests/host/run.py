@@ -24,6 +24,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 HOST = CHECKOUT / "tests" / "host"
 PYTEST = [sys.executable, "-B", "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider"]
 STORIES = ["tests/integration", "tests/e2e"]
+LONGEST = 600  # seconds of one run
 NOTHING_SELECTED = 5  # pytest's exit status
 
 
@@ -49,10 +50,10 @@ class Run:
         prefix = [part.replace("{report}", str(report.parent)) for part in self.prefix]
         began = time.monotonic()
         command = [*prefix, *PYTEST, f"--junit-xml={report}", *self.arguments]
-        done = subprocess.run(command, cwd=CHECKOUT, stdin=subprocess.DEVNULL, check=False)
+        status = _call(command)
         self._read(report)
-        if done.returncode not in (0, 1, NOTHING_SELECTED) or (done.returncode and not self.counts):
-            self._fail(f"pytest ended with status {done.returncode}")
+        if status not in (0, 1, NOTHING_SELECTED) or (status == 1 and not self.counts):
+            self._fail(f"pytest ended with status {status}")
         print(f"   {self.name} took {time.monotonic() - began:.0f} s", flush=True)
 
     def _read(self, report: Path) -> None:
@@ -70,6 +71,17 @@ class Run:
     def _fail(self, reason: str) -> None:
         self.counts["failed"] += 1
         self.failures.append(reason)
+
+
+def _call(command: list[str]) -> int:
+    """Run pytest; one that hangs is ended, so that the sum is still told."""
+    with subprocess.Popen(command, cwd=CHECKOUT, stdin=subprocess.DEVNULL) as process:
+        try:
+            return process.wait(LONGEST)
+        except subprocess.TimeoutExpired:
+            print(f"   not done after {LONGEST} s: ended", flush=True)
+            process.terminate()
+            return process.wait()
 
 
 def _outcome(case: ET.Element) -> tuple[str, str]:

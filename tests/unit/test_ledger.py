@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.ledger import Ledger, cgroup2_mount, take_ledger, wait_for_balance
+from tests.ledger import Ledger, take_ledger, wait_for_balance
+from tests.ledger_processes import cgroup2_mount
 from tests.probes import own_cgroup
 
 

@@ -1,0 +1,41 @@
+"""Story: what the documentation shows works as it is shown."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+
+def run(script: str | Path, place: Path) -> subprocess.CompletedProcess[str]:
+    """Run a script, or the text of one, with a fresh default engine."""
+    command = [sys.executable, str(script)] if isinstance(script, Path) else [sys.executable, "-c", script]
+    environment = os.environ | {"CONTAINER_KIT_ROOT": str(place / "s")}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_runs(example: Path, tmp_path: Path) -> None:
+    """To its end, showing something and complaining about nothing."""
+    done = run(example, tmp_path)
+
+    assert (0, "") == (done.returncode, done.stderr)
+    assert done.stdout
+
+
+def test_the_first_program_of_the_readme_runs(tmp_path: Path) -> None:
+    """The block as it stands, with the output that its comments promise."""
+    (program,) = re.findall("```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+
+    done = run(program, tmp_path)
+
+    assert (0, "") == (done.returncode, done.stderr)
+    assert re.search(r"^0 hello from [0-9a-f]{12}$", done.stdout, re.MULTILINE)
+    assert "['ready']" in done.stdout

@@ -148,9 +148,9 @@ int ck_do_OPEN_TREE(struct ck_run *run, struct ck_field *field) {
     return ck_slot_fill(run, field[0].number, &mount);
 }
 
-// Before Linux 6.15 nothing can be cloned out of a detached mount (EINVAL). There the slot's mount is left on the
-// working directory, in this private mount namespace, until PIVOT drops all that; the subtree is cloned
-// out of it, and the slot goes on with a detached clone of the whole.
+// Before Linux 6.15 nothing can be cloned out of a detached mount (EINVAL). There the slot's mount is left
+// on the working directory, in this private mount namespace, until PIVOT drops all that; the subtree is
+// cloned out of it, and the slot goes on with a detached clone of the whole.
 int ck_do_OPEN_SUBTREE(struct ck_run *run, struct ck_field *field) {
     struct ck_slot *of = &run->slot[field[1].number];
     int source = ck_slot_fd(run, field[1].number);

@@ -133,9 +133,11 @@ def start(
         WaitFailedError: it ended while being waited for; `log_tail` has its last words.
         WaitTimeoutError: the condition did not become true in time.
     """
-    container = Container.create(image, command, engine=engine, **options)
+    engine = engine or default_engine()
+    asked = _options.new_record(engine.site, image, command, options)
+    record = _start.start_new(engine.site, asked, named=options.get("name") is not None)
+    container = Container(record.id, engine)
     try:
-        container.start()
         if wait is not None:
             await_condition(container, wait)
     except BaseException:

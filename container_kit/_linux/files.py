@@ -11,6 +11,7 @@ import errno
 import os
 import shutil
 import stat
+from collections.abc import Sequence
 
 from container_kit._linux import shim
 
@@ -68,6 +69,25 @@ def kind_beneath(root: str, path: str) -> int | None:
         return stat.S_IFMT(os.fstat(fd).st_mode)
     finally:
         os.close(fd)
+
+
+def stamps_beneath(root: str, paths: Sequence[str]) -> tuple[tuple[int, int, int] | None, ...]:
+    """Return (inode, mtime in ns, size) of each path inside `root`, by which a change can be noticed."""
+    root_fd = os.open(root, os.O_PATH | os.O_DIRECTORY)
+    try:
+        return tuple(_stamp_beneath(root_fd, path) for path in paths)
+    finally:
+        os.close(root_fd)
+
+
+def _stamp_beneath(root_fd: int, path: str) -> tuple[int, int, int] | None:
+    try:
+        fd = shim.openat2(root_fd, path, os.O_PATH, in_root=True)
+    except OSError:
+        return None
+    info = os.fstat(fd)
+    os.close(fd)
+    return info.st_ino, info.st_mtime_ns, info.st_size
 
 
 def replace_file(path: str, data: bytes, mode: int = 0o600) -> None:

@@ -9,15 +9,17 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from container_kit._linux.files import kind_beneath, read_beneath
+from container_kit._linux.files import kind_beneath, read_beneath, stamps_beneath
 from container_kit._plan.identity import resolve_identity
 from container_kit._runtime.site import Site
 from container_kit._spec.identity import Identity
 from container_kit._spec.root_filesystem import RootFilesystem
 from container_kit.errors import ImageError
 
+_FILES = ("etc/passwd", "etc/group")
+_KEPT = 256  # identities remembered
 _NOT_THE_FILES_FAULT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
@@ -30,18 +32,52 @@ def find_identity(
         InvalidUserError: malformed, out of range, or a name that the image does not know.
         ImageError: its account files are not readable files of at most 10 MiB.
     """
-    layers = (f"{site.home.container_dir(container_id)}/upper", *root.overlays[0].lowers)
-    return resolve_identity(user, groups, _from_layers(layers, "etc/passwd"), _from_layers(layers, "etc/group"))
+    upper = f"{site.home.container_dir(container_id)}/upper"
+    layers = (*((upper,) if os.path.isdir(upper) else ()), *root.overlays[0].lowers)
+    stamp = tuple(_stamp_of(f"{layer}/{path}") for layer in layers for path in _FILES)
+    return _remembered(
+        site,
+        (layers, user, tuple(groups)),
+        stamp,
+        lambda: resolve_identity(user, groups, *(_from_layers(layers, path) for path in _FILES)),
+    )
 
 
-def find_identity_inside(init_pid: int, user: str | None, groups: Sequence[str]) -> Identity:
+def find_identity_inside(site: Site, init_pid: int, user: str | None, groups: Sequence[str]) -> Identity:
     """Return who `user` is in a running container.
 
     Raises:
         InvalidUserError: as `find_identity`.
     """
     root = f"/proc/{init_pid}/root"
-    return resolve_identity(user, groups, _read(root, "etc/passwd"), _read(root, "etc/group"))
+    stamp = stamps_beneath(root, _FILES)
+    return _remembered(
+        site,
+        (root, user, tuple(groups)),
+        stamp,
+        lambda: resolve_identity(user, groups, *(_read(root, path) for path in _FILES)),
+    )
+
+
+def _remembered(site: Site, key: object, stamp: object, find: Callable[[], Identity]) -> Identity:
+    # Looking users up costs as much as a good part of a launch, and the files hardly ever change.
+    kept = site.identities.get(key)
+    if kept is not None and kept[0] == stamp:
+        return kept[1]
+    identity = find()
+    if len(site.identities) >= _KEPT:
+        site.identities.clear()
+    site.identities[key] = (stamp, identity)
+    return identity
+
+
+def _stamp_of(path: str) -> tuple[int, int, int] | None:
+    # Only to notice a change: what the file says is read beneath its layer.
+    try:
+        info = os.lstat(path)
+    except OSError:
+        return None
+    return info.st_ino, info.st_mtime_ns, info.st_size
 
 
 def _from_layers(layers: Sequence[str], path: str) -> bytes:

@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Sequence
 
+from container_kit._linux import processes
 from container_kit._linux.memfd import sealed_memfd
 from container_kit._plan.encode import encode_exec_request
 from container_kit._plan.launch import compile_exec_plan
@@ -24,11 +25,15 @@ from container_kit._runtime.launch import Specification
 from container_kit._runtime.messages import ExecFlag, Message, MessageType
 from container_kit._runtime.session import Ending, Session
 from container_kit._runtime.site import Site
+from container_kit._runtime.state_file import read_state
 from container_kit._spec.container_config import ProcessConfig
 from container_kit._spec.healthcheck import check_timeout
 from container_kit.errors import ContainerKitError, HostError, InvalidTransitionError
 
 _TREE_GONE_SECONDS = 10.0
+_ENDING_SECONDS = 1.0
+# What entering a container fails with while it ends.
+_ENDING = (errno.ESRCH, errno.ECHILD, errno.ENOENT)
 
 
 class ExecSession(Session):
@@ -62,7 +67,12 @@ def open_session(
         InvalidTransitionError: the container stopped meanwhile.
         ContainerKitError: what kept the process from running.
     """
-    plan = _plan(site, spec, init_pid, process)
+    try:
+        plan = _plan(site, spec, init_pid, process)
+    except OSError as err:
+        if err.errno in _ENDING and _has_ended(site, spec):
+            raise _not_running(spec) from err
+        raise
     request = encode_exec_request(plan)
     try:
         connection = Connection.open(site.home.container_runtime_dir(spec.id))
@@ -115,7 +125,7 @@ def _plan(site: Site, spec: Specification, init_pid: int, process: ProcessConfig
         process=process,
         config=spec.config,
         image=spec.image,
-        identity=accounts.find_identity_inside(init_pid, user, process.groups or spec.config.groups),
+        identity=accounts.find_identity_inside(site, init_pid, user, process.groups or spec.config.groups),
         facts=site.facts,
         supervise=site.cgroup_parent is None,
     )
@@ -143,22 +153,43 @@ def _converse(
     finally:
         os.close(memfd)
     terminal = -1
-    while True:
-        try:
-            received = connection.receive()
-        except MonitorGoneError as err:
-            raise _not_running(spec) from err
-        assert received is not None  # no deadline was given
-        message, fds = received
-        match message.type:
-            case MessageType.TTY:
-                terminal = fds[0]
-            case MessageType.STARTED:
-                return ExecSession(connection, message.value, terminal)
-            case MessageType.FAILED:
-                raise launch_failure(plan, message, site.home.root)
-            case _:
-                raise _refused(spec, message)
+    try:
+        message, fds = _answer(spec, connection)
+        if message.type == MessageType.TTY:
+            terminal = fds[0]
+            message, _ = _answer(spec, connection)
+        if message.type == MessageType.STARTED:
+            return ExecSession(connection, message.value, terminal)
+    except BaseException:
+        _close(terminal)
+        raise
+    _close(terminal)
+    if message.type != MessageType.FAILED:
+        raise _refused(spec, message)
+    if message.error in _ENDING and _has_ended(site, spec):
+        raise _not_running(spec)
+    raise launch_failure(plan, message, site.home.root)
+
+
+def _answer(spec: Specification, connection: Connection) -> tuple[Message, list[int]]:
+    try:
+        received = connection.receive()
+    except MonitorGoneError as err:
+        raise _not_running(spec) from err
+    assert received is not None  # no deadline was given
+    return received
+
+
+def _has_ended(site: Site, spec: Specification) -> bool:
+    # A PID 1 that is being killed cannot be entered any more, and takes its time to be seen as ended.
+    state = read_state(site.home.state_file(spec.id))
+    running = state is not None and state.phase == "running" and state.init
+    return not running or processes.wait_gone(running, _ENDING_SECONDS)
+
+
+def _close(terminal: int) -> None:
+    if terminal >= 0:
+        os.close(terminal)
 
 
 def _not_running(spec: Specification) -> InvalidTransitionError:

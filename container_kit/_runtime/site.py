@@ -16,6 +16,7 @@ from container_kit._linux.processes import ProcessId
 from container_kit._runtime.supervision import Supervision
 from container_kit._runtime.timing import Stopwatch
 from container_kit._spec.facts import HostFacts, IdMap
+from container_kit._spec.identity import Identity
 from container_kit._state.database import Database
 from container_kit._state.home import Home
 
@@ -29,6 +30,7 @@ class Site:
         self.facts = facts
         self.stopwatch: Stopwatch | None = None
         self.enters_cgroups = False  # whether containers join their cgroup themselves; see launch.may_try_again
+        self.identities: dict[object, tuple[object, Identity]] = {}  # remembered by accounts
         self._lock = threading.Lock()
         self._user_namespace: tuple[int, int] | None = None  # (pid that opened it, descriptor)
         self._devnull = -1

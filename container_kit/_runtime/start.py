@@ -70,6 +70,38 @@ def create(site: Site, record: ContainerRecord, *, named: bool) -> ContainerReco
     return record
 
 
+@typed_refusals("cannot start a container")
+def start_new(site: Site, record: ContainerRecord, *, named: bool) -> ContainerRecord:
+    """Create a container and start it in one go; nothing is left of one that cannot be started.
+
+    Raises:
+        ContainerKitError: what kept it from running.
+    """
+    spec = specification_of(record)
+    plan = launch.compile_plan(site, spec)
+    supervision = launch.spawn(site, spec, plan)
+    try:
+        record = _record_run(site, record, supervision, named=named)
+        supervision.go()
+        launch.await_started(site, plan, supervision)
+    except BaseException:
+        supervision.let_go()
+        if _is_known(site, record):
+            forget(site, record)
+        if launch.may_try_again(site, supervision):
+            return start_new(site, record, named=named)
+        raise
+    _hand_over(site, record, supervision)
+    return record
+
+
+def _hand_over(site: Site, record: ContainerRecord, supervision: Supervision) -> None:
+    if record.config.detach:
+        site.retire(supervision)
+    else:
+        site.supervise(record.id, supervision)
+
+
 @typed_refusals("cannot start the container")
 def start(site: Site, seen: Look) -> None:
     """Start a container that does not run and wait until its command runs.
@@ -104,10 +136,7 @@ def start(site: Site, seen: Look) -> None:
             return
         raise
     journal.append(site.database, record.id, record.name, "start")
-    if spec.config.detach:
-        site.retire(supervision)
-    else:
-        site.supervise(record.id, supervision)
+    _hand_over(site, record, supervision)
 
 
 @typed_refusals("cannot run a container")
@@ -139,9 +168,12 @@ def run_captured(
             finished = capture.collect(supervision.fileno(), lambda: _is_over(supervision), deadline)
             site.mark_run(supervision)
         finally:
-            supervision.let_go()
-            _erase(site, record, supervision)
+            if not _is_clean(supervision):
+                supervision.let_go()
+            _erase(site, record, supervision)  # while a monitor that has cleaned up ends by itself
             site.mark("state")
+            supervision.let_go()
+            site.mark("reap")
         if launch.may_try_again(site, supervision) and finished:
             return run_captured(site, record, named=named, data=data, timeout=timeout, limit=limit)
         if not finished:
@@ -160,18 +192,25 @@ def _record_run(site: Site, record: ContainerRecord, supervision: Supervision, *
     return record
 
 
+def _is_clean(supervision: Supervision) -> bool:
+    return supervision.exited is not None and bool(supervision.exited.flags & ExitFlag.CLEAN)
+
+
 def _erase(site: Site, record: ContainerRecord, supervision: Supervision) -> None:
     ended = supervision.exited
     with site.database.transaction():
-        known = records.name_of(site.database, record.id) is not None
+        gone = _is_clean(supervision)
+        known = records.delete(site.database, record.id) if gone else _is_known(site, record)
         if known and ended is not None:
             journal.append(site.database, record.id, record.name, "die", exit_code=str(ended_by(ended).exit_code))
-        if known and ended is not None and ended.flags & ExitFlag.CLEAN:
-            records.delete(site.database, record.id)
+        if known and gone:
             journal.append(site.database, record.id, record.name, "destroy")
-            return
-    if known:
+    if known and not gone:
         forget(site, record)
+
+
+def _is_known(site: Site, record: ContainerRecord) -> bool:
+    return records.name_of(site.database, record.id) is not None
 
 
 def _ending_of(site: Site, plan: LaunchPlan, supervision: Supervision, *, timed_out: bool) -> ExitRecord:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 import attrs
@@ -143,6 +144,7 @@ def decode_config(text: str) -> ContainerConfig:
     return _decoded(_CONFIG, text)
 
 
+@lru_cache(maxsize=64)
 def encode_image_config(config: ImageConfig) -> str:
     """Return an image config as JSON."""
     return _dump(_IMAGE.encode(config))
@@ -153,6 +155,7 @@ def decode_image_config(text: str) -> ImageConfig:
     return _decoded(_IMAGE, text)
 
 
+@lru_cache(maxsize=64)
 def encode_root_filesystem(root: RootFilesystem) -> str:
     """Return a root file system as JSON."""
     return _dump(_ROOT_FILESYSTEM.encode(root))

@@ -32,6 +32,7 @@ Connection: TypeAlias = sqlite3.Connection
 Parameters: TypeAlias = Sequence[str | int | float | bytes | None]
 
 BUSY_TIMEOUT = 10.0
+_MODE = 0o600
 
 _DAMAGED_HINT = "keep the file, and move it away to start anew; the containers' own files are untouched"
 
@@ -179,7 +180,9 @@ class Database:
         """Make the file complete, then visible; whoever is second takes the first one's."""
         temporary = f"{self.path}.new-{os.getpid()}-{secrets.token_hex(4)}"
         try:
-            os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
+            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, _MODE)
+            os.fchmod(fd, _MODE)  # whatever the umask was; SQLite gives its other files the same mode
+            os.close(fd)
         except OSError as error:
             raise StateError(path=self.path, reason=f"cannot be made: {error.strerror}") from error
         try:

@@ -18,6 +18,7 @@ from container_kit._state.database import Database
 
 KEPT_EVENTS = 10_000
 _SWEEP_EVERY = 256
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def append(database: Database, container: ContainerId, name: str, action: str, **attributes: str) -> int:
@@ -25,7 +26,7 @@ def append(database: Database, container: ContainerId, name: str, action: str, *
     with database.transaction() as connection:
         cursor = connection.execute(
             "INSERT INTO events (time, id, name, action, attributes) VALUES (?, ?, ?, ?, ?)",
-            (time.time(), container, name, action, json.dumps(attributes) if attributes else "{}"),
+            (time.time(), container, name, action, _encode(attributes) if attributes else "{}"),
         )
         sequence = cursor.lastrowid or 0
         if sequence % _SWEEP_EVERY == 0:

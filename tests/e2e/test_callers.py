@@ -157,7 +157,7 @@ def test_interrupting_a_run_leaves_nothing(engine: ck.Engine, interpreters: Inte
     """Ctrl-C in the middle of a blocking call: KeyboardInterrupt, and the container is gone."""
     output = interpreters.run(
         """
-        threading.Timer(0.5, lambda: signal.raise_signal(signal.SIGINT)).start()
+        threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
         try:
             ck.run(image, ["payload", "fork-tree", "2"], engine=engine)
         except KeyboardInterrupt:

@@ -172,3 +172,12 @@ def test_usage_comes_with_the_end(box: ck.Container) -> None:
         process.wait(timeout=20)
 
         assert process.usage.user_seconds + process.usage.system_seconds > 0.05
+
+
+def test_what_cannot_be_spawned_leaves_nothing(box: ck.Container) -> None:
+    """Neither process nor descriptor, also with a terminal that was made already."""
+    for tty in (False, True):
+        with pytest.raises(errors.CommandNotFoundError):
+            box.spawn(["no-such-command"], tty=tty)
+
+    eventually(lambda: [] == inside(box), "nothing is left inside")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import os
+import select
 import sys
 import termios
 
 import pytest
 
 from tests.unit.monitor import wire
-from tests.unit.monitor.harness import Bench, Channel, Monitor, payload_processes, wait_for
+from tests.unit.monitor.harness import PATIENCE, Bench, Channel, Monitor, payload_processes, wait_for
 from tests.unit.monitor.plans import terminal_steps
 
 pytestmark = pytest.mark.needs_root
@@ -29,9 +30,12 @@ def attach(monitor: Monitor, *, streams: int = 2, flags: int = 0) -> tuple[Chann
 
 
 def read_until(fd: int, end: bytes) -> bytes:
-    """Read until the text ends in this, or the writer is gone."""
+    """Read until the text ends in this, or the writer is gone; fail when neither comes."""
     got = b""
+    readable = select.poll()
+    readable.register(fd, select.POLLIN)
     while not got.endswith(end):
+        assert readable.poll(PATIENCE * 1000), f"nothing more after {got[-100:]!r}"
         more = os.read(fd, 65536)
         if not more:
             break

@@ -6,13 +6,31 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.native.harness import EXECUTOR, HERE, Driver, compile_program
+from tests.unit.native.harness import EXECUTOR, HERE, NATIVE, Driver, compile_program
 
 
 @pytest.fixture(scope="session")
 def driver_program(session_directory: Path) -> Path:
     """Compile drive.c and the executor with sanitizers."""
     return compile_program(session_directory / "drive", (HERE / "drive.c", *EXECUTOR))
+
+
+@pytest.fixture(scope="session")
+def old_kernel_program(session_directory: Path) -> Path:
+    """Compile the same for a kernel before 6.15, where a mount cannot be cloned out of a detached one."""
+    source = (NATIVE / "ops_gather.c").read_text(encoding="utf-8")
+    clone = "int direct = ck_clone_mount(entry, false);"
+    assert clone in source
+    old = session_directory / "ops_gather_old.c"
+    old.write_text(source.replace(clone, "int direct = -EINVAL;"), encoding="utf-8")
+    others = [name for name in EXECUTOR if name != "ops_gather.c"]
+    return compile_program(session_directory / "drive_old", (HERE / "drive.c", old, *others))
+
+
+@pytest.fixture(params=["driver_program", "old_kernel_program"])
+def any_kernel(request: pytest.FixtureRequest, driver: Driver) -> Driver:
+    """Give a driver for this kernel, and one for kernels before 6.15."""
+    return Driver(request.getfixturevalue(request.param), driver.directory)
 
 
 @pytest.fixture

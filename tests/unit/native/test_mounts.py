@@ -257,7 +257,7 @@ def test_entries_never_lead_to_the_host(driver: Driver, payload_rootfs: Path, tm
     assert [entry.name for entry in victim.iterdir()] == ["secret"]
 
 
-def test_subtree_is_a_mount_of_its_own_and_its_slot_stays_usable(driver: Driver, payload_rootfs: Path) -> None:
+def test_subtree_is_a_mount_of_its_own_and_its_slot_stays_usable(any_kernel: Driver, payload_rootfs: Path) -> None:
     """An entry of a slot can be attached elsewhere, more than one of them, and the slot itself as well."""
     gather = (
         NewFilesystem(slot=2, fstype="tmpfs"),
@@ -270,9 +270,22 @@ def test_subtree_is_a_mount_of_its_own_and_its_slot_stays_usable(driver: Driver,
     inside = (attach(3, "/etc/passwd"), attach(4, "/etc/group"), attach(2, "/srv"))
     end = run_payload("cat", "/etc/passwd", "/etc/group", "/srv/a", "/srv/c")
 
-    launch = driver.run(container(payload_rootfs, *inside, gather=gather, end=end))
+    launch = any_kernel.run(container(payload_rootfs, *inside, gather=gather, end=end))
 
     assert launch.lines == ["A", "B", "A", "C"]
+
+
+def test_old_way_to_a_subtree_never_touches_the_host_mount_table(old_kernel_program: Path, driver: Driver) -> None:
+    """The way that needs an attached mount is refused without a mount namespace of our own."""
+    steps = (
+        NewFilesystem(slot=2, fstype="tmpfs"),
+        SlotDir(slot=2, path="d", mode=0o755),
+        OpenSubtree(slot=3, of=2, path="d"),
+    )
+
+    launch = Driver(old_kernel_program, driver.directory).run(steps, namespaces=Namespace.UTS)
+
+    assert launch.failure == (2, errno.EPERM)
 
 
 def test_sysctl_is_written_through_the_detached_proc(driver: Driver, payload_rootfs: Path) -> None:

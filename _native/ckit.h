@@ -227,7 +227,8 @@ enum ck_message_type {
     CK_MSG_SIGNAL = 18, // value = signal: to init, or in an exec session to its process
     CK_MSG_STOP = 19,   // value = signal or 0, a = ms or CK_DEFAULT_TIMEOUT; answered by EXITED
     CK_MSG_WAIT = 20,   // answered by EXITED when the container is over (restarts included)
-    CK_MSG_EXEC = 21,   // flags CK_EXEC_*, descriptors: plan memfd[, stdin, stdout, stderr]
+    CK_MSG_EXEC = 21,   // flags CK_EXEC_*, descriptors: plan memfd[, stdin, stdout, stderr];
+                        // ERROR: ESRCH not running, EBUSY paused, EAGAIN too many at once
     CK_MSG_KILL_TREE = 22, // in an exec session: end it and everything it started
     CK_MSG_ATTACH = 23, // flags CK_ATTACH_IO_*; descriptors: stdout[, stderr], which become non-blocking;
                         // answered by OK [+ stdin; a pty's master is non-blocking]

@@ -41,8 +41,10 @@ int ck_session_open(struct ck_monitor *m, uint32_t client, uint32_t flags, int f
     struct ck_session *session = find_free(m);
     if (m->phase != CK_PHASE_RUNNING)
         return -ESRCH;
-    if (m->clients[client].session >= 0)
+    if (ck_cgroup_is_frozen(m)) // it would wait for the thaw, and with it the caller
         return -EBUSY;
+    if (m->clients[client].session >= 0)
+        return -EALREADY;
     if (fds[0] < 0 || (fds[3] >= 0) == terminal)
         return -EINVAL;
     if (!session)

@@ -150,9 +150,9 @@ static void end(struct ck_monitor *m, struct ck_session *session) {
                                 .a = session->usage.user_us,
                                 .b = session->usage.system_us,
                                 .c = session->usage.max_rss_kib};
-    int client = session->state == CK_SESSION_RUNNING ? session->client : -1;
+    if (session->state == CK_SESSION_RUNNING)
+        ck_send(m, session->client, &exited, -1); // before the cgroup goes: nobody has to wait for that
     ck_session_free(m, session);
-    ck_send(m, client, &exited, -1);
     if (session == &m->sessions[CK_HEALTH_SESSION])
         ck_health_probed(m, session);
 }

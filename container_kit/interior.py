@@ -16,12 +16,14 @@ from container_kit._runtime import start as _start
 from container_kit._runtime.failures import typed_refusals
 from container_kit._runtime.logs import LogFilter, LogLine, follow_lines, read_lines, tail_lines
 from container_kit._runtime.site import Site
+from container_kit._runtime.state_file import read_state
 from container_kit._runtime.stats import ProcessInfo, Stats, list_processes, listening_ports, read_stats
 from container_kit._runtime.status import Look
 from container_kit._spec.ids import ContainerId
 from container_kit._spec.lifecycle import Action, check_transition
 from container_kit._spec.options import ProcessOptions, parse_process_options
 from container_kit._state import journal, records
+from container_kit._state.container_record import Phase
 from container_kit.completed import Completed
 from container_kit.engine import Engine
 from container_kit.errors import InvalidSpecError, StorageFullError
@@ -101,9 +103,15 @@ class Interior:
             raise InvalidSpecError(field="tty" if process.tty else "detach", reason="exec collects output: use spawn")
         spec, init = self._running(Action.EXEC)
         ending, capture, timed_out = execs.run_captured(
-            self._site, spec, init, process, data=_options.as_bytes(input), timeout=timeout, limit=max_output
+            self._site,
+            spec,
+            init,
+            process,
+            data=_options.as_bytes(input),
+            timeout=timeout,
+            limit=max_output,
+            begun=lambda: self._note("exec", command=command[0]),
         )
-        self._note("exec", command=command[0])
         return Completed.collect(
             command,
             ending.code,
@@ -239,6 +247,11 @@ class Interior:
         return status.find(self._site, self.id)
 
     def _running(self, action: Action) -> tuple[launch.Specification, int]:
+        # The monitor's word is enough: what has changed since, it says when it is asked.
+        record = records.get(self._site.database, self.id)
+        state = read_state(self._site.home.state_file(record.id))
+        if record.phase is Phase.STARTED and state is not None and state.phase == "running" and state.init is not None:
+            return _start.specification_of(record), state.init.pid
         seen = self._look()
         check_transition(action, seen.status, seen.record.name)
         assert seen.init is not None

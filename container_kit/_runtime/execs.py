@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from container_kit._linux import processes
 from container_kit._linux.memfd import sealed_memfd
@@ -33,7 +33,7 @@ from container_kit.errors import ContainerKitError, HostError, InvalidTransition
 _TREE_GONE_SECONDS = 10.0
 _ENDING_SECONDS = 1.0
 # What entering a container fails with while it ends.
-_ENDING = (errno.ESRCH, errno.ECHILD, errno.ENOENT)
+_ENDING = (errno.ESRCH, errno.ECHILD)
 
 
 class ExecSession(Session):
@@ -69,8 +69,8 @@ def open_session(
     """
     try:
         plan = _plan(site, spec, init_pid, process)
-    except OSError as err:
-        if err.errno in _ENDING and _has_ended(site, spec):
+    except (FileNotFoundError, ProcessLookupError) as err:
+        if _has_ended(site, spec):
             raise _not_running(spec) from err
         raise
     request = encode_exec_request(plan)
@@ -95,8 +95,9 @@ def run_captured(
     data: bytes | None,
     timeout: float | None,
     limit: int,
+    begun: Callable[[], None],
 ) -> tuple[Ending, Capture, bool]:
-    """Run a process to its end and collect its output.
+    """Run a process to its end and collect its output; `begun` is called once it runs.
 
     Returns:
         The result, the output, and whether the timeout (seconds) ended it.
@@ -108,6 +109,7 @@ def run_captured(
         capture = Capture(pipes, data or b"", limit)
         with open_session(site, spec, init_pid, process, pipes.theirs) as session:
             pipes.close_theirs()
+            begun()
             finished = capture.collect(session.fileno(), lambda: session.poll() is not None, deadline)
             if not finished:
                 session.kill_tree()
@@ -201,5 +203,7 @@ def _not_running(spec: Specification) -> InvalidTransitionError:
 def _refused(spec: Specification, message: Message) -> ContainerKitError:
     if message.error == errno.ESRCH:  # it is being started, or has just ended
         return _not_running(spec)
-    hint = "too many exec sessions at once in this container" if message.error == errno.EMFILE else None
+    if message.error == errno.EBUSY:
+        return InvalidTransitionError(action="exec", status="paused", container=spec.id[:12], hint="unpause() it first")
+    hint = "too many exec sessions at once in this container" if message.error == errno.EAGAIN else None
     return HostError(attempted=f"exec in container {spec.id[:12]} was refused", errno=message.error, hint=hint)

@@ -139,6 +139,7 @@ def encode_config(config: ContainerConfig) -> str:
     return _dump(_CONFIG.encode(config))
 
 
+@lru_cache(maxsize=256)
 def decode_config(text: str) -> ContainerConfig:
     """Return the container config of `encode_config`, or raise `InvalidSpecError`."""
     return _decoded(_CONFIG, text)
@@ -150,6 +151,7 @@ def encode_image_config(config: ImageConfig) -> str:
     return _dump(_IMAGE.encode(config))
 
 
+@lru_cache(maxsize=256)
 def decode_image_config(text: str) -> ImageConfig:
     """Return the image config of `encode_image_config`, or raise `InvalidSpecError`."""
     return _decoded(_IMAGE, text)
@@ -161,6 +163,7 @@ def encode_root_filesystem(root: RootFilesystem) -> str:
     return _dump(_ROOT_FILESYSTEM.encode(root))
 
 
+@lru_cache(maxsize=256)
 def decode_root_filesystem(text: str) -> RootFilesystem:
     """Return the root file system of `encode_root_filesystem`, or raise `InvalidSpecError`."""
     return _decoded(_ROOT_FILESYSTEM, text)

@@ -9,8 +9,7 @@ Names are loaded when they are first used, so importing this package costs next 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # type checkers take it for True; importing typing would cost more than all the rest
 if TYPE_CHECKING:
     from container_kit import errors as errors
     from container_kit import wait as wait

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import math
+from collections.abc import Sequence
 
 import attrs
 
@@ -32,7 +33,7 @@ def check_count(value: object, field: str, *, least: int = 0) -> int:
     return value
 
 
-def _test_of(test: tuple[str, ...]) -> tuple[str, ...]:
+def _test_of(test: Sequence[str]) -> tuple[str, ...]:
     return check_strings(test, "healthcheck test")
 
 

@@ -98,7 +98,11 @@ def test_a_hundred_execs_leave_nothing(box: ck.Container) -> None:
 
 def test_execs_may_run_at_the_same_time(box: ck.Container) -> None:
     """Each gets its own answer."""
+
+    def ask(number: int) -> str:
+        return box.exec(["payload", "echo", str(number)], text=True).stdout
+
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda n: box.exec(["payload", "echo", str(n)], text=True).stdout, range(64)))
+        answers = list(pool.map(ask, range(64)))
 
     assert [f"{n}\n" for n in range(64)] == answers

@@ -82,7 +82,7 @@ def test_a_user_other_than_root_has_no_capability(engine: ck.Engine, image: ck.I
 
 def test_capabilities_can_be_added_and_all_dropped(engine: ck.Engine, image: ck.Image) -> None:
     """What was asked for is what there is."""
-    more = ck.run(image, ["payload", "caps"], security=ck.Security(cap_add=["NET_RAW"]), engine=engine, text=True)  # type: ignore[arg-type]  # a converter takes any iterable
+    more = ck.run(image, ["payload", "caps"], security=ck.Security(cap_add=["NET_RAW"]), engine=engine, text=True)
     none = ck.run(image, ["payload", "caps"], security=ck.Security.untrusted(), engine=engine, text=True)
 
     assert f"{DEFAULT_CAPABILITIES | CAP_NET_RAW:016x}" == fields(more.stdout)["CapEff"]

@@ -64,7 +64,7 @@ def test_leaving_the_with_block_removes(engine: ck.Engine, image: ck.Image) -> N
 @pytest.mark.parametrize("detach", [False, True])
 def test_auto_removal_does_not_lose_the_exit_code(engine: ck.Engine, image: ck.Image, detach: bool) -> None:
     """However the end of the container and the call of wait() fall, wait() knows the code."""
-    codes = []
+    codes: list[int] = []
     for code in range(10, 20):
         box = ck.start(image, ["payload", "exit", str(code)], remove=True, detach=detach, engine=engine)
         codes.append(box.wait(timeout=20))

@@ -60,7 +60,7 @@ def test_a_missing_working_directory_is_made(engine: ck.Engine, image: ck.Image)
 
 def test_the_image_says_where_a_command_starts_unless_the_caller_does(engine: ck.Engine, image: ck.Image) -> None:
     """The caller's directory wins over the image's."""
-    image = ck.Image.from_directory(image.name, config=ck.ImageConfig(working_dir="/srv"))  # type: ignore[arg-type]  # a converter takes it
+    image = ck.Image.from_directory(image.name, config=ck.ImageConfig(working_dir="/srv"))
 
     by_image = ck.run(image, ["payload", "pwd"], engine=engine)
     by_caller = ck.run(image, ["payload", "pwd"], working_dir="/tmp", engine=engine)

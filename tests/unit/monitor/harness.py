@@ -218,16 +218,33 @@ class Bench:
         health: Sequence[bytes] | None = None,
         stdio: Sequence[int] = (),
         data: bytes | None = None,
+        through: Sequence[str] = (),
+        namespace: int = -1,
         **changes: Unpack[Settings],
     ) -> Monitor:
-        """Start a monitor for the payload with these words; it waits for GO."""
+        """Start a monitor for the payload with these words; it waits for GO.
+
+        Args:
+            argv: what the payload is to do.
+            flags: CK_SET_*.
+            plan: in place of the payload's plan.
+            health: the plan of a health probe.
+            stdio: descriptors for DIRECT.
+            data: in place of the whole request.
+            through: a command that ends by executing the monitor, its name first.
+            namespace: a descriptor of a user namespace to join.
+            changes: settings.
+        """
         number = len(self.monitors)
         steps = plan if plan is not None else self.plan(*argv)
         if data is None:
             data = wire.request(settings=self.settings(number, flags, **changes), plan=steps, health=health)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         memfd = wire.seal(data)
-        pid = spawn(self.program, {3: memfd, 4: theirs.fileno(), **{6 + n: fd for n, fd in enumerate(stdio)}})
+        fds = {3: memfd, 4: theirs.fileno(), **{6 + n: fd for n, fd in enumerate(stdio)}}
+        if namespace >= 0:
+            fds[5] = namespace
+        pid = spawn([*through, str(self.program)], fds)
         os.close(memfd)
         theirs.close()
         monitor = Monitor(pid, Channel(ours), self.place / f"c{number}", self.place / f"r{number}")
@@ -250,14 +267,16 @@ class Bench:
         wait_for(lambda: not payload_processes(), "all payloads are gone")
 
 
-def spawn(program: Path, fds: dict[int, int], arguments: Sequence[str] = ("ck-monitor",)) -> int:
+def spawn(command: Sequence[str], fds: dict[int, int]) -> int:
     """Start a program with exactly these descriptors besides /dev/null on 0 to 2; return its pid."""
     null = os.open("/dev/null", os.O_RDWR)
     high = {number: fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 64) for number, fd in fds.items()}
     actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in high.items()]
     actions += [(os.POSIX_SPAWN_DUP2, null, number) for number in range(3)]
     try:
-        return os.posix_spawn(program, list(arguments), {}, file_actions=actions, setsid=True)
+        return os.posix_spawnp(
+            command[0], list(command), os.environ if len(command) > 1 else {}, file_actions=actions, setsid=True
+        )
     finally:
         for fd in (null, *high.values()):
             os.close(fd)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.unit.monitor import wire
-from tests.unit.monitor.harness import Bench, Channel, Monitor, spawn, wait_for
+from tests.unit.monitor.harness import Bench, Monitor, wait_for
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_userns, pytest.mark.needs_tools("setpriv", "unshare")]
 
@@ -42,22 +39,12 @@ def user_namespace() -> Iterator[int]:
 def user_bench(bench: Bench) -> Bench:
     """Give a bench that belongs to the user."""
     os.chown(bench.place, USER, USER)
-    shutil.copy(bench.program, bench.place / "monitor")
     return bench
 
 
 def launch(bench: Bench, namespace: int, plan: list[bytes], flags: int) -> Monitor:
     """Start a monitor as the user, in the namespace."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    memfd = wire.seal(wire.request(settings=bench.settings(0, flags, dirs=("upper", "work")), plan=plan))
-    setpriv = Path(shutil.which("setpriv") or "")
-    arguments = [*BECOME, str(bench.place / "monitor")]
-    pid = spawn(setpriv, {3: memfd, 4: theirs.fileno(), 5: namespace}, arguments)
-    os.close(memfd)
-    theirs.close()
-    monitor = Monitor(pid, Channel(ours), bench.place / "c0", bench.place / "r0")
-    bench.monitors.append(monitor)
-    return monitor
+    return bench.launch(plan=plan, flags=flags, dirs=("upper", "work"), through=BECOME, namespace=namespace)
 
 
 def overlay(bench: Bench) -> bytes:

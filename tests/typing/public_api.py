@@ -1,0 +1,159 @@
+"""What type checkers see of the public API. Never run: mypy and pyright read it, and fail when a type changes."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Literal, assert_never, assert_type
+
+import container_kit as ck
+from container_kit import errors, wait
+
+IMAGE = ck.Image.host(include=[Path("/opt/python"), "/opt/node"])
+Status = Literal["created", "running", "paused", "restarting", "exited", "dead"]
+Health = Literal["none", "starting", "healthy", "unhealthy"]
+
+
+def run_is_bytes_unless_text_is_asked_for(engine: ck.Engine, whether: dict[str, str]) -> None:
+    """`text` decides the type of the output, as in subprocess."""
+    assert_type(ck.run(IMAGE), ck.Completed[bytes])
+    assert_type(ck.run(IMAGE, ["true"], text=False), ck.Completed[bytes])
+    result = ck.run(IMAGE, ["true"], text=True, input=b"x", timeout=1, check=True, engine=engine, env=whether)
+    assert_type(result, ck.Completed[str])
+    assert_type(result.stdout, str)
+    assert_type(result.args, tuple[str, ...])
+    assert_type(result.timed_out, bool)
+    assert_type(result.usage.user_seconds, float)
+    as_subprocess: subprocess.CompletedProcess[str] = result
+    as_subprocess.check_returncode()
+
+
+def options_are_typed() -> None:
+    """Every keyword has its type; an unknown one and a wrong value are errors."""
+    ck.start(
+        IMAGE,
+        ck.shell("exit"),
+        name="web",
+        env={"A": "b"},
+        env_file=[Path("a.env")],
+        working_dir="/srv",
+        user=1000,
+        groups=["audio", 29],
+        labels=["a=b"],
+        mounts=[ck.Mount.bind(Path("/srv"), "/srv", read_only=True), ck.Mount.tmpfs("/tmp", size="64m")],
+        tmpfs={"/run": "size=1m"},
+        ulimits={"nofile": (1, 2), "core": 0},
+        restart=ck.RestartPolicy.always(),
+        healthcheck=ck.Healthcheck(["true"], interval=1),
+        network="host",
+        security=ck.Security.untrusted(),
+        log=ck.LogConfig(max_bytes="1m", max_files=2),
+        stop_signal="INT",
+        tty_size=(24, 80),
+        wait=(wait.port(80) & wait.log("ready") | wait.healthy()).within(30),
+    )
+    ck.ImageConfig(command=["sh"], entrypoint=("sh",), working_dir=Path("/srv"))
+    ck.run(IMAGE, nmae="web")  # type: ignore[call-overload]  # a typing error
+    ck.run(IMAGE, network="bridge")  # type: ignore[call-overload]  # not a network mode
+    ck.start(IMAGE, read_only="yes")  # type: ignore[arg-type]  # not a flag
+    ck.start(IMAGE, wait=30)  # type: ignore[arg-type]  # not a condition
+
+
+def containers_are_found_and_read(box: ck.Container) -> None:
+    """Closed sets are literals, so that comparing with a word that cannot be is found."""
+    assert_type(ck.Container.create(IMAGE), ck.Container)
+    assert_type(ck.Container.get("web"), ck.Container)
+    assert_type(ck.Container.list(all=True, label={"a": None, "b": "c"}), list[ck.Container])
+    assert_type(ck.Container.prune(), tuple[str, ...])
+    assert_type(box.status, Status)
+    assert_type(box.health, Health)
+    assert_type(box.pid, int | None)
+    assert_type(box.exit_code, int | None)
+    assert_type(box.labels, dict[str, str])
+    assert_type(box.inspect(), ck.Inspection)
+    assert_type(box.inspect().started_at, datetime | None)
+    with box as same:
+        assert_type(same, ck.Container)
+
+
+def lives_are_led(box: ck.Container) -> None:
+    """Commands return nothing, waiting returns the exit code."""
+    methods: list[Callable[[], None]] = [box.start, box.stop, box.kill, box.restart, box.pause, box.unpause, box.remove]
+    assert len(methods) == 7
+    assert_type(box.wait(timeout=1.5), int)
+    assert_type(box.wait(condition=wait.exit(0)), int)
+    box.kill("HUP")
+    box.remove(force=True, missing_ok=True)
+    box.remove(True)  # type: ignore[call-arg]  # no boolean by position
+
+
+def processes_are_typed(box: ck.Container) -> None:
+    """exec is run's sibling; spawn and attach return a process."""
+    assert_type(box.exec(["true"]), ck.Completed[bytes])
+    assert_type(box.exec(["true"], text=True, user="app", working_dir=Path("/srv")), ck.Completed[str])
+    box.exec(["true"], hostname="web")  # type: ignore[call-overload]  # that is the container's
+    process = box.spawn(["cat"], stdin=ck.PIPE, stderr=ck.STDOUT, tty=False)
+    assert_type(process, ck.Process)
+    assert_type(box.attach(stdin=True), ck.Process)
+    assert_type(process.stdin, IO[bytes] | None)
+    assert_type(process.returncode, int | None)
+    assert_type(process.wait(), int)
+    assert_type(process.communicate(b"x"), tuple[bytes, bytes])
+    assert_type(process.interact(), int | None)
+    for event in process.events(idle_timeout=1):
+        assert_type(read_event(event), bytes | int)
+
+
+def read_event(event: ck.Stdout | ck.Stderr | ck.Exited) -> bytes | int:
+    """A match over events is known to be complete."""
+    match event:
+        case ck.Stdout(data) | ck.Stderr(data):
+            return data
+        case ck.Exited(code):
+            return code
+        case _:
+            assert_never(event)
+
+
+def output_and_usage_are_typed(box: ck.Container) -> None:
+    """Values, not dictionaries."""
+    assert_type(box.logs(follow=True, tail=10), Iterator[ck.LogLine])
+    for line in box.logs():
+        assert_type(line.time, datetime)
+        assert_type(line.data, bytes)
+        assert_type(line.text, str)
+    assert_type(box.stats().memory_bytes, int)
+    assert_type([process.command for process in box.top()], list[str])
+    assert_type(box.listening_ports(), frozenset[int])
+
+
+def engines_are_typed() -> None:
+    """The place where all of it lives."""
+    with ck.Engine("/srv/state") as engine:
+        assert_type(engine.capabilities(), tuple[ck.Capability, ...])
+        assert_type(engine.events(since=3, follow=True), Iterator[ck.Event])
+        assert_type(engine.root, str)
+    assert_type(ck.default_engine(), ck.Engine)
+    ck.set_default_engine(None)
+
+
+def errors_are_what_python_expects(error: Exception) -> None:
+    """Each has fields, and the builtin base that fits."""
+    match error:
+        case errors.InvalidSpecError():
+            value_error: ValueError = error
+            assert_type(error.field, str)
+            raise value_error
+        case errors.ContainerNotFoundError():
+            lookup_error: LookupError = error
+            assert_type(error.near, tuple[str, ...])
+            raise lookup_error
+        case errors.ExecTimeoutError():
+            expired: subprocess.TimeoutExpired = error
+            raise expired
+        case errors.ContainerKitError():
+            assert_type(error.hint, str | None)
+        case _:
+            pass

@@ -56,46 +56,46 @@ struct ck_step {
 };
 
 //      name                code  format
-#define CK_OPS(X)                                                                              \
-    /* gather: new namespaces, old root, working directory = the container's directory */      \
-    X(NEW_FILESYSTEM, 1, "spuS")       /* slot, fstype, mount attributes, options "k" | "k=v" */ \
-    X(NEW_OVERLAY, 2, "sSppuS")        /* slot, lower dirs (topmost first), upper, work, form, options */ \
-    X(OPEN_TREE, 3, "spu")             /* slot, host path, recursive */                        \
-    X(OPEN_SUBTREE, 4, "ssp")          /* slot, of this slot, the entry at this path */        \
-    X(SET_MOUNT_ATTR, 5, "suu")        /* slot, mount attributes to set, recursive */          \
-    X(SLOT_DIR, 6, "spu")              /* slot, relative path, mode */                         \
-    X(SLOT_FILE, 7, "spub")            /* slot, relative path, mode, contents */               \
-    X(SLOT_NODE, 8, "spuuu")           /* slot, relative path, mode, major, minor (char) */    \
-    X(SLOT_SYMLINK, 9, "spp")          /* slot, relative path, target */                       \
-    X(WRITE_PROC, 10, "spb")           /* slot of a proc mount, path below it, contents */     \
-    X(LOOPBACK_UP, 11, "")             /* bring lo up in the new network namespace */          \
-    X(JOIN_NAMESPACES, 12, "u")        /* namespaces of the target pidfd; goes on in a child */ \
-    X(PARENT_DEATH_SIGNAL, 13, "u")    /* signal */                                            \
-    X(START_SESSION, 14, "")           /* setsid */                                            \
-    /* the change of root */                                                                   \
-    X(PIVOT, 20, "s")                  /* slot becomes /; the old root is detached */          \
-    /* attach: inside the new root */                                                          \
-    X(ATTACH, 21, "spu")               /* slot, target, CK_ATTACH flags */                     \
-    X(MAKE_DIR, 22, "puuu")            /* path (with parents), mode, uid, gid */               \
-    X(MASK, 23, "ssp")                 /* slot of /dev/null, slot of an empty directory, path; absent is fine */ \
-    X(READ_ONLY, 24, "pu")             /* path, recursive; absent is fine */                   \
-    X(READ_ONLY_ROOT, 25, "")          /* the root mount itself */                             \
-    /* confine: who the process is and what it may do */                                       \
-    X(HOSTNAME, 40, "pp")              /* host name, domain name ("" leaves it) */             \
-    X(RLIMIT, 41, "uUU")               /* resource, soft, hard */                              \
-    X(BOUNDING_SET, 42, "U")           /* capabilities that stay */                            \
-    X(GROUPS, 43, "b")                 /* supplementary gids as u32 array */                   \
-    X(GID, 44, "u")                                                                            \
-    X(UID, 45, "u")                                                                            \
-    X(CAPABILITIES, 46, "UU")          /* effective and permitted; ambient and inheritable */  \
-    X(NO_NEW_PRIVS, 47, "")                                                                    \
-    X(SECCOMP, 48, "b")                /* struct sock_filter array */                          \
-    X(TERMINAL, 49, "puu")             /* path of devpts, rows, columns: becomes stdio and the controlling tty */ \
-    X(CHDIR, 50, "p")                                                                          \
-    X(UMASK, 51, "u")                                                                          \
-    X(FORK_INIT, 52, "u")              /* stay behind as a reaper (CK_INIT flags); the child goes on */ \
-    X(READY, 53, "")                   /* wait for the monitor's word that all is recorded */  \
-    X(EXEC, 60, "SSS")                 /* candidate paths, argv, env */
+#define CK_OPS(X)                                                                                            \
+    /* gather: new namespaces, old root, working directory = the container's directory */                    \
+    X(NEW_FILESYSTEM, 1, "spuS")    /* slot, fstype, mount attributes, options "k" | "k=v" */                \
+    X(NEW_OVERLAY, 2, "sSppuS")     /* slot, lower dirs (topmost first), upper, work, form, options */       \
+    X(OPEN_TREE, 3, "spu")          /* slot, host path, recursive */                                         \
+    X(OPEN_SUBTREE, 4, "ssp")       /* slot, of this slot, the entry at this path */                         \
+    X(SET_MOUNT_ATTR, 5, "suu")     /* slot, mount attributes to set, recursive */                           \
+    X(SLOT_DIR, 6, "spu")           /* slot, relative path, mode */                                          \
+    X(SLOT_FILE, 7, "spub")         /* slot, relative path, mode, contents */                                \
+    X(SLOT_NODE, 8, "spuuu")        /* slot, relative path, mode, major, minor (char) */                     \
+    X(SLOT_SYMLINK, 9, "spp")       /* slot, relative path, target */                                        \
+    X(WRITE_PROC, 10, "spb")        /* slot of a proc mount, path below it, contents */                      \
+    X(LOOPBACK_UP, 11, "")          /* bring lo up in the new network namespace */                           \
+    X(JOIN_NAMESPACES, 12, "u")     /* namespaces of the target pidfd; goes on in a child */                 \
+    X(PARENT_DEATH_SIGNAL, 13, "u") /* signal */                                                             \
+    X(START_SESSION, 14, "")        /* setsid */                                                             \
+    /* the change of root */                                                                                 \
+    X(PIVOT, 20, "s") /* slot becomes /; the old root is detached */                                         \
+    /* attach: inside the new root */                                                                        \
+    X(ATTACH, 21, "spu")      /* slot, target, CK_ATTACH flags */                                            \
+    X(MAKE_DIR, 22, "puuu")   /* path (with parents), mode, uid, gid */                                      \
+    X(MASK, 23, "ssp")        /* slot of /dev/null, slot of an empty directory, path; absent is fine */      \
+    X(READ_ONLY, 24, "pu")    /* path, recursive; absent is fine */                                          \
+    X(READ_ONLY_ROOT, 25, "") /* the root mount itself */                                                    \
+    /* confine: who the process is and what it may do */                                                     \
+    X(HOSTNAME, 40, "pp")    /* host name, domain name ("" leaves it) */                                     \
+    X(RLIMIT, 41, "uUU")     /* resource, soft, hard */                                                      \
+    X(BOUNDING_SET, 42, "U") /* capabilities that stay */                                                    \
+    X(GROUPS, 43, "b")       /* supplementary gids as u32 array */                                           \
+    X(GID, 44, "u")                                                                                          \
+    X(UID, 45, "u")                                                                                          \
+    X(CAPABILITIES, 46, "UU") /* effective and permitted; ambient and inheritable */                         \
+    X(NO_NEW_PRIVS, 47, "")                                                                                  \
+    X(SECCOMP, 48, "b")    /* struct sock_filter array */                                                    \
+    X(TERMINAL, 49, "puu") /* path of devpts, rows, columns: becomes stdio and the controlling tty */        \
+    X(CHDIR, 50, "p")                                                                                        \
+    X(UMASK, 51, "u")                                                                                        \
+    X(FORK_INIT, 52, "u") /* stay behind as a reaper (CK_INIT flags); the child goes on */                   \
+    X(READY, 53, "")      /* wait for the monitor's word that all is recorded */                             \
+    X(EXEC, 60, "SSS")    /* candidate paths, argv, env */
 
 enum ck_op {
 #define CK_OP_ENUM(name, code, format) CK_OP_##name = code,
@@ -116,9 +116,9 @@ enum ck_op {
 
 // NEW_OVERLAY: how the layers are named to the kernel. Every form opens each lower
 // directory first, so neither path length nor a colon in a path matters.
-#define CK_OVERLAY_FD 1u      // FSCONFIG_SET_FD, Linux 6.13
-#define CK_OVERLAY_APPEND 2u  // lowerdir+=/proc/self/fd/N, Linux 6.5
-#define CK_OVERLAY_JOINED 3u  // mount(2) with one lowerdir=a:b string, any
+#define CK_OVERLAY_FD 1u     // FSCONFIG_SET_FD, Linux 6.13
+#define CK_OVERLAY_APPEND 2u // lowerdir+=/proc/self/fd/N, Linux 6.5
+#define CK_OVERLAY_JOINED 3u // mount(2) with one lowerdir=a:b string, any
 
 // ATTACH
 #define CK_ATTACH_MAKE_DIR 0x1u  // create the target, with parents, if missing
@@ -162,8 +162,8 @@ enum ck_op {
 #define CK_SET_OWN_MEMORY 0x80u  // the plan has FORK_INIT: clone without CLONE_VM
 #define CK_SET_PROBE 0x100u      // run the plan to its end, report, exit; nothing is written to disk
 #define CK_SET_DIRTY_WORK 0x200u // overlay work directories may hold a "volatile" mark: clear before each run
-#define CK_SET_REMOVE_ONLY 0x400u // run nothing: remove container_dir and runtime_dir, say EXITED, exit
-#define CK_SET_KEEP_STATE 0x800u // with CK_SET_REMOVE: the state file stays, to say how it ended
+#define CK_SET_REMOVE_ONLY 0x400u   // run nothing: remove container_dir and runtime_dir, say EXITED, exit
+#define CK_SET_KEEP_STATE 0x800u    // with CK_SET_REMOVE: the state file stays, to say how it ended
 #define CK_SET_ENTER_CGROUP 0x1000u // join the cgroup by its cgroup.procs rather than by CLONE_INTO_CGROUP
 
 #define CK_RESTART_NO 0u
@@ -216,24 +216,25 @@ enum ck_message_type {
     CK_MSG_STARTED = 1, // value = pid in the host's (the monitor's) pid namespace; a, b, c = ns spent on
                         // new namespaces, on mounts, on confining; detail = µs of the exec
     CK_MSG_FAILED = 2,  // step, error, detail; step = CK_STEP_* when no step is to blame
-    CK_MSG_EXITED = 3,  // value = wait(2) status, flags = CK_EXIT_*, a = user µs, b = system µs, c = max RSS KiB;
-                        // step, error when it is over because a restart could not launch; detail = µs of cleaning up
+    CK_MSG_EXITED =
+        3, // value = wait(2) status, flags = CK_EXIT_*, a = user µs, b = system µs, c = max RSS KiB;
+           // step, error when it is over because a restart could not launch; detail = µs of cleaning up
     CK_MSG_OK = 4,
     CK_MSG_ERROR = 5, // error
     CK_MSG_TTY = 6,   // one descriptor: the pty's master
     // client → monitor; the owner's channel takes all of them, ATTACH before GO as well
-    CK_MSG_GO = 16,     // owner channel: the intent is recorded, start
-    CK_MSG_DETACH = 17, // owner channel: the owner lets go without ending the container
-    CK_MSG_SIGNAL = 18, // value = signal: to init, or in an exec session to its process
-    CK_MSG_STOP = 19,   // value = signal or 0, a = ms or CK_DEFAULT_TIMEOUT; answered by EXITED
-    CK_MSG_WAIT = 20,   // answered by EXITED when the container is over (restarts included)
-    CK_MSG_EXEC = 21,   // flags CK_EXEC_*, descriptors: plan memfd[, stdin, stdout, stderr];
-                        // ERROR: ESRCH not running, EBUSY paused, EAGAIN too many at once
+    CK_MSG_GO = 16,        // owner channel: the intent is recorded, start
+    CK_MSG_DETACH = 17,    // owner channel: the owner lets go without ending the container
+    CK_MSG_SIGNAL = 18,    // value = signal: to init, or in an exec session to its process
+    CK_MSG_STOP = 19,      // value = signal or 0, a = ms or CK_DEFAULT_TIMEOUT; answered by EXITED
+    CK_MSG_WAIT = 20,      // answered by EXITED when the container is over (restarts included)
+    CK_MSG_EXEC = 21,      // flags CK_EXEC_*, descriptors: plan memfd[, stdin, stdout, stderr];
+                           // ERROR: ESRCH not running, EBUSY paused, EAGAIN too many at once
     CK_MSG_KILL_TREE = 22, // in an exec session: end it and everything it started
-    CK_MSG_ATTACH = 23, // flags CK_ATTACH_IO_*; descriptors: stdout[, stderr], which become non-blocking;
-                        // answered by OK [+ stdin; a pty's master is non-blocking]
+    CK_MSG_ATTACH = 23,    // flags CK_ATTACH_IO_*; descriptors: stdout[, stderr], which become non-blocking;
+                           // answered by OK [+ stdin; a pty's master is non-blocking]
     CK_MSG_CLOSE_STDIN = 24,
-    CK_MSG_RESIZE = 25,  // value = rows << 16 | columns
+    CK_MSG_RESIZE = 25,         // value = rows << 16 | columns
     CK_MSG_RESTART_POLICY = 26, // value = CK_RESTART_*, a = maximum
 };
 
@@ -249,16 +250,16 @@ enum ck_message_type {
 #define CK_STEP_CLONE 0x80000007u   // clone3
 #define CK_STEP_LOST 0x80000008u    // init ended before the plan did (killed from outside)
 
-#define CK_EXIT_OOM 0x1u      // the cgroup counted an OOM kill
-#define CK_EXIT_STOPPED 0x2u  // ended on request (stop, kill, owner gone)
-#define CK_EXIT_FORCED 0x4u   // the stop timeout ran out and SIGKILL was sent
-#define CK_EXIT_CLEAN 0x8u    // everything of CK_SET_REMOVE is gone
+#define CK_EXIT_OOM 0x1u     // the cgroup counted an OOM kill
+#define CK_EXIT_STOPPED 0x2u // ended on request (stop, kill, owner gone)
+#define CK_EXIT_FORCED 0x4u  // the stop timeout ran out and SIGKILL was sent
+#define CK_EXIT_CLEAN 0x8u   // everything of CK_SET_REMOVE is gone
 
 #define CK_EXEC_DETACH 0x1u
-#define CK_EXEC_TERMINAL 0x2u // the plan has TERMINAL: no stdio descriptors, a CK_MSG_TTY comes back
+#define CK_EXEC_TERMINAL 0x2u   // the plan has TERMINAL: no stdio descriptors, a CK_MSG_TTY comes back
 #define CK_EXEC_OWN_MEMORY 0x4u // the plan has FORK_INIT
 
-#define CK_ATTACH_IO_STDIN 0x1u // answer with the write end of stdin (or the pty's master)
+#define CK_ATTACH_IO_STDIN 0x1u   // answer with the write end of stdin (or the pty's master)
 #define CK_ATTACH_IO_SLOW_OK 0x2u // never hold the container back: drop output instead
 
 #endif

@@ -20,14 +20,14 @@ struct ck_plan {
 struct ck_launch {
     // given by the caller before ck_launch_clone
     struct ck_plan plan;
-    int report;         // the child's end of a SOCK_SEQPACKET pair, CLOEXEC: EOF on the other end means
-                        // that the exec happened or the child is dead; TERMINAL sends its master here
-    int stdio[3];       // become 0, 1, 2 before the first step; -1 where TERMINAL will provide
-    int target;         // pidfd for JOIN_NAMESPACES, else -1
-    int cgroup;         // O_DIRECTORY descriptor of the cgroup to start in, else -1
+    int report;          // the child's end of a SOCK_SEQPACKET pair, CLOEXEC: EOF on the other end means
+                         // that the exec happened or the child is dead; TERMINAL sends its master here
+    int stdio[3];        // become 0, 1, 2 before the first step; -1 where TERMINAL will provide
+    int target;          // pidfd for JOIN_NAMESPACES, else -1
+    int cgroup;          // O_DIRECTORY descriptor of the cgroup to start in, else -1
     uint32_t namespaces; // CK_NS_*: new namespaces for the child (0 for exec plans)
-    bool own_memory;    // no CLONE_VM: the plan has FORK_INIT
-    bool enter_cgroup;  // the child joins the cgroup itself, as its first act (CK_SET_ENTER_CGROUP)
+    bool own_memory;     // no CLONE_VM: the plan has FORK_INIT
+    bool enter_cgroup;   // the child joins the cgroup itself, as its first act (CK_SET_ENTER_CGROUP)
     // set by ck_launch_prepare
     struct ck_outcome *outcome; // MAP_SHARED, valid until ck_launch_release
     void *memory;

@@ -30,10 +30,7 @@ static inline long ck_syscall6(long nr, long a, long b, long c, long d, long e, 
     register long x3 __asm__("x3") = d;
     register long x4 __asm__("x4") = e;
     register long x5 __asm__("x5") = f;
-    __asm__ volatile("svc #0"
-                     : "+r"(x0)
-                     : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5)
-                     : "memory");
+    __asm__ volatile("svc #0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory");
     return x0;
 #else
 #error "container_kit supports x86-64 and arm64"
@@ -47,9 +44,8 @@ static inline long ck_syscall6(long nr, long a, long b, long c, long d, long e, 
 #define CK_SYS2(nr, a, b) ck_syscall6(nr, CK_ARG(a), CK_ARG(b), 0, 0, 0, 0)
 #define CK_SYS3(nr, a, b, c) ck_syscall6(nr, CK_ARG(a), CK_ARG(b), CK_ARG(c), 0, 0, 0)
 #define CK_SYS4(nr, a, b, c, d) ck_syscall6(nr, CK_ARG(a), CK_ARG(b), CK_ARG(c), CK_ARG(d), 0, 0)
-#define CK_SYS5(nr, a, b, c, d, e) \
-    ck_syscall6(nr, CK_ARG(a), CK_ARG(b), CK_ARG(c), CK_ARG(d), CK_ARG(e), 0)
-#define CK_SYS6(nr, a, b, c, d, e, f) \
+#define CK_SYS5(nr, a, b, c, d, e) ck_syscall6(nr, CK_ARG(a), CK_ARG(b), CK_ARG(c), CK_ARG(d), CK_ARG(e), 0)
+#define CK_SYS6(nr, a, b, c, d, e, f)                                                                        \
     ck_syscall6(nr, CK_ARG(a), CK_ARG(b), CK_ARG(c), CK_ARG(d), CK_ARG(e), CK_ARG(f))
 
 // clone3 with a stack of its own: the child calls fn(arg), which must not return.

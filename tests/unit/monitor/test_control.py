@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -193,10 +192,3 @@ def test_the_monitor_cannot_be_looked_into(bench: Bench) -> None:
     ]
 
     assert [0, 1] == looks
-
-
-def test_the_monitor_has_no_environment(bench: Bench) -> None:
-    """Nothing of the caller's environment is to be found in it."""
-    monitor, _ = bench.run("sleep")
-
-    assert b"" == Path(f"/proc/{monitor.pid}/environ").read_bytes()

@@ -78,15 +78,18 @@ class Match:
         return self._turns("exec", lambda n: self._floor("exec", n)["total"])
 
     def run_big(self) -> Result:
-        """`true` to its end, from a caller whose page tables are big."""
-        floor: list[float] = []
-        ours: list[float] = []
+        """`true` to its end, from a caller whose page tables are big, against the same from a small one."""
+        samples: dict[str, list[float]] = {"small": [], "big": []}
         with self.big() as contender:
             contender.ask("run", n=5)
-            for _ in range(max(self.turns // 3, 1)):
-                floor += self._floor(FLOOR, 20, f"-m{self.heap_mib}")["total"]
-                ours += contender.ask("run", n=20)
-        return _result(ours, floor)
+            for _ in range(self.turns):
+                samples["small"] += self.ours.ask("run", n=20)
+                samples["big"] += contender.ask("run", n=20)
+        median = {name: statistics.median(values) for name, values in samples.items()}
+        return Result(
+            ours=median["big"] / median["small"],
+            detail={name: summarise(values) for name, values in samples.items()},
+        )
 
     def throughput(self) -> Result:
         """Runs per second with 8 at a time; the best of the turns, as for the floor."""

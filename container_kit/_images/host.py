@@ -157,8 +157,11 @@ def _copy_entry(source: str, target: str) -> None:
 
 
 def _make_directory(path: str, mode: int) -> None:
-    os.makedirs(path, exist_ok=True)
-    os.chmod(path, mode)
+    if not os.path.isdir(path):
+        if not os.path.isdir(os.path.dirname(path)):
+            _make_directory(os.path.dirname(path), _PUBLIC)
+        os.mkdir(path)
+    os.chmod(path, mode)  # whatever the umask was, for parents as well
 
 
 def _write(path: str, text: str) -> None:

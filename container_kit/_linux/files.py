@@ -95,6 +95,7 @@ def replace_file(path: str, data: bytes, mode: int = 0o600) -> None:
     temporary = f"{path}.new.{os.getpid()}"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
     with open(fd, "wb") as file:
+        os.fchmod(fd, mode)  # whatever the umask was
         file.write(data)
         file.flush()
         os.fsync(fd)

@@ -92,8 +92,9 @@ def find_overlay_form(root: HostPath, user_namespace: int | None) -> OverlayForm
     answer: Message | None = None
     with _scratch(root) as directory:
         for form in OverlayForm:
-            for name in ("lower", "upper", "work"):
-                os.makedirs(f"{directory}/{form}/{name}")
+            for name in ("", "lower", "upper", "work"):
+                os.mkdir(f"{directory}/{form}/{name}")
+                os.chmod(f"{directory}/{form}/{name}", 0o700)  # whatever the umask was
             step = NewOverlay(
                 slot=0,
                 lowers=(HostPath(f"{directory}/{form}/lower"),),

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import socket
 import threading
+import time
 
 from container_kit._linux import processes
 from container_kit._linux.processes import ProcessId
 from container_kit._runtime.messages import Message, MessageType, receive, send
+
+_NUDGE = 1.0
+_PATIENCE = 60.0  # removing a large tree takes a while
 
 
 class Supervision:
@@ -83,8 +88,7 @@ class Supervision:
         """Close the owner channel, which ends an owned container; wait until its monitor is gone and reap it."""
         if os.getpid() == self._starter and not self._closed:
             self._channel.shutdown(socket.SHUT_WR)
-            while not self._closed:
-                self.take(None)
+            self._await_end()
         with self._lock:
             self._close()
 
@@ -94,6 +98,18 @@ class Supervision:
             self._closed = True
             self._channel.close()
             return self._pidfd
+
+    def _await_end(self) -> None:
+        # Somebody may have stopped the monitor (SIGSTOP): it has to go on in order to end. One that does
+        # not end at all is killed; what it has not removed is then left to the next one.
+        patience = time.monotonic() + _PATIENCE
+        while not self._closed:
+            if self.take(time.monotonic() + _NUDGE):
+                continue
+            with self._lock:
+                if not self._closed:
+                    number = signal.SIGCONT if time.monotonic() < patience else signal.SIGKILL
+                    signal.pidfd_send_signal(self._pidfd, number)
 
     def _take_one(self) -> None:
         try:

@@ -11,7 +11,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+NEEDS = {"02_python_sandbox": [pytest.mark.needs_subids]}  # it runs as another user
+EXAMPLES = [
+    pytest.param(path, id=path.stem, marks=NEEDS.get(path.stem, []))
+    for path in sorted((ROOT / "examples").glob("*.py"))
+]
 
 
 def run(script: str | Path, place: Path) -> subprocess.CompletedProcess[str]:
@@ -21,7 +25,7 @@ def run(script: str | Path, place: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("example", EXAMPLES)
 def test_an_example_runs(example: Path, tmp_path: Path) -> None:
     """To its end, showing something and complaining about nothing."""
     done = run(example, tmp_path)

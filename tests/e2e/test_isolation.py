@@ -144,14 +144,14 @@ def test_masked_directories_are_empty(engine: ck.Engine, image: ck.Image) -> Non
 
 def test_kernel_settings_are_read_only(engine: ck.Engine, image: ck.Image) -> None:
     """Even for root inside."""
-    paths = existing(
-        "/proc/sys/kernel/hostname", "/proc/sysrq-trigger", "/sys/kernel/uevent_helper", "/sys/power/state"
-    )
+    paths = existing("/proc/sys/kernel/hostname", "/proc/sysrq-trigger", "/sys/power/state")
     box = ck.start(image, ["payload", "sleep", "1000"], engine=engine)
 
     answers = [box.exec(["payload", "open", "w", path], text=True).stdout for path in paths]
 
-    assert {"EROFS\n"} == set(answers)
+    # Who is not the host's root has no right to them anyway.
+    allowed = {"EROFS\n"} if os.geteuid() == 0 else {"EROFS\n", "EACCES\n"}
+    assert set(answers) <= allowed
 
 
 @pytest.mark.parametrize("kind", ["mnt", "pid", "net", "uts", "ipc", "cgroup"])

@@ -172,7 +172,7 @@ def test_an_init_that_ends_while_its_monitor_is_stopped_is_told_later(engine: ck
         processes.signal_process(state.init, signal.SIGTERM)
         assert processes.wait_gone(state.init, SOON)
 
-    assert 128 + signal.SIGTERM == box.wait(timeout=SOON) or 15 == box.exit_code
+    assert signal.SIGTERM == box.wait(timeout=SOON)  # the payload exits with the number
     assert not os.path.exists(f"/proc/{state.init.pid}/root")
 
 
@@ -196,6 +196,7 @@ def test_monitor_and_caller_killed_together_leave_nothing_running(
 
     assert processes.wait_gone(init, SOON)
     with ck.Engine(engine.root, runtime=os.path.dirname(engine.site.home.runtime)) as again:
-        left = {one.name: one.status for one in ck.Container.list(all=True, engine=again)}
-        assert ({"both": "exited"} if detach else {}) == left
-        assert left == {} or ck.Container.get("both", engine=again).remove() is None
+        left = ck.Container.list(all=True, engine=again)
+        assert (["exited"] if detach else []) == [one.status for one in left]
+        for one in left:
+            one.remove()

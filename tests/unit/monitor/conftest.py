@@ -77,4 +77,4 @@ def cgroup_bench(bench: Bench) -> Iterator[Bench]:
     yield bench
 
     bench.close()
-    assert [] == list(CGROUPS.glob(f"ck-{bench.place.name}-*"))
+    assert [] == list(CGROUPS.glob(bench.cgroup().name.removesuffix("0") + "*"))

@@ -197,15 +197,18 @@ class Bench:
     monitors: list[Monitor] = attrs.field(factory=list[Monitor])
     cgroup_parent: str = ""
 
+    def cgroup(self, number: int = 0) -> Path:
+        """Return the cgroup of the container with this number."""
+        return Path(self.cgroup_parent, f"ck-test-{os.getpid()}-{self.place.name}-{number}")
+
     def settings(self, number: int, flags: int, **changes: Unpack[Settings]) -> bytes:
         """Return the settings record of the container with this number."""
-        cgroup = f"ck-{self.place.name}-{number}" if self.cgroup_parent else ""
         places: Settings = {
             "owner_pid": os.getpid(),
             "container_dir": str(self.place / f"c{number}"),
             "runtime_dir": str(self.place / f"r{number}"),
             "cgroup_parent": self.cgroup_parent,
-            "cgroup_name": cgroup,
+            "cgroup_name": self.cgroup(number).name if self.cgroup_parent else "",
         }
         places.update(changes)
         return encode_settings(flags, **places)
@@ -264,7 +267,12 @@ class Bench:
         """End all monitors and demand that no process of a container outlives its own."""
         for monitor in self.monitors:
             monitor.close()
-        wait_for(lambda: not payload_processes(), "all payloads are gone")
+        try:
+            wait_for(lambda: not payload_processes(), "all payloads are gone")
+        except AssertionError:
+            for pid in payload_processes():  # the next test shall not find them
+                os.kill(pid, signal.SIGKILL)
+            raise
 
 
 def spawn(command: Sequence[str], fds: dict[int, int]) -> int:

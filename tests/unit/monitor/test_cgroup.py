@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import pytest
 
@@ -13,15 +12,10 @@ from tests.unit.monitor.harness import Bench, payload_processes, wait_for
 pytestmark = pytest.mark.needs_root
 
 
-def group_of(bench: Bench) -> Path:
-    """Return the cgroup of the bench's first container."""
-    return Path(bench.cgroup_parent, f"ck-{bench.place.name}-0")
-
-
 def test_init_starts_in_its_cgroup(cgroup_bench: Bench) -> None:
     """The cgroup has init and the values asked for, and it is removed at the end though the container stays."""
     monitor, init = cgroup_bench.run("sleep", cgroup_writes=("cgroup.max.depth", "7", "cgroup.max.descendants", "70"))
-    group = group_of(cgroup_bench)
+    group = cgroup_bench.cgroup()
     members = (group / "cgroup.procs").read_text().split()
     limits = [(group / f"cgroup.max.{what}").read_text() for what in ("depth", "descendants")]
 
@@ -42,7 +36,7 @@ def test_a_write_that_fails_is_counted(cgroup_bench: Bench) -> None:
     failed = monitor.owner.expect(wire.FAILED)
 
     assert (wire.STEP_CGROUP, 22, 2) == (failed.step, failed.error, failed.detail)
-    assert not group_of(cgroup_bench).exists()
+    assert not cgroup_bench.cgroup().exists()
 
 
 def test_everything_in_the_cgroup_ends_with_the_container(cgroup_bench: Bench) -> None:
@@ -55,13 +49,13 @@ def test_everything_in_the_cgroup_ends_with_the_container(cgroup_bench: Bench) -
 
     assert (9, wire.EXIT_CLEAN) == (exited.value, exited.flags)
     assert set() == payload_processes()
-    assert not group_of(cgroup_bench).exists()
+    assert not cgroup_bench.cgroup().exists()
 
 
 def test_cgroups_below_are_removed_however_deep(cgroup_bench: Bench) -> None:
     """A container that made a deep tree of cgroups leaves none of them."""
     monitor, _ = cgroup_bench.run("sleep", flags=wire.LOG | wire.REMOVE)
-    group = group_of(cgroup_bench)
+    group = cgroup_bench.cgroup()
     group.joinpath(*["d"] * 30).mkdir(parents=True)
     for name in "abc":
         (group / "d" / name / "x").mkdir(parents=True)
@@ -75,9 +69,9 @@ def test_cgroups_below_are_removed_however_deep(cgroup_bench: Bench) -> None:
 
 def test_a_cgroup_left_by_a_dead_monitor_is_used_again(cgroup_bench: Bench) -> None:
     """An empty cgroup of the same name is no error."""
-    group_of(cgroup_bench).mkdir()
+    cgroup_bench.cgroup().mkdir()
 
     monitor, init = cgroup_bench.run("sleep")
 
-    assert [str(init)] == (group_of(cgroup_bench) / "cgroup.procs").read_text().split()
+    assert [str(init)] == (cgroup_bench.cgroup() / "cgroup.procs").read_text().split()
     assert "running" == monitor.state()["phase"]

@@ -122,7 +122,7 @@ def test_kill_tree_ends_what_has_its_own_session_with_a_cgroup(cgroup_bench: Ben
     monitor, init = cgroup_bench.run("sleep")
     channel, _ = execute(monitor, "tree", "3")
     wait_for(lambda: len(payload_processes()) == 5, "the tree has grown")
-    group = Path(cgroup_bench.cgroup_parent, f"ck-{cgroup_bench.place.name}-0")
+    group = cgroup_bench.cgroup()
     assert (group / "exec-1").exists()
 
     answers = [channel.ask(wire.KILL_TREE), channel.receive()]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import time
-from pathlib import Path
 
 import pytest
 
@@ -126,7 +125,7 @@ def test_a_frozen_container_is_thawed_to_end(cgroup_bench: Bench, kind: int) -> 
     """A paused container can be stopped and killed: it is thawed for that."""
     monitor, _ = cgroup_bench.run("trap", "15", "6")
     monitor.wait_ready()
-    group = Path(cgroup_bench.cgroup_parent, f"ck-{cgroup_bench.place.name}-0")
+    group = cgroup_bench.cgroup()
     (group / "cgroup.freeze").write_text("1")
     wait_for(lambda: "frozen 1" in (group / "cgroup.events").read_text(), "the container is frozen")
 
@@ -144,7 +143,7 @@ def test_a_stop_during_the_launch_is_kept(cgroup_bench: Bench) -> None:
     channel = monitor.connect()
     channel.send(wire.STOP, a=300)
     heard = channel.ask(wire.SIGNAL, value=-1)  # its answer says that the stop before it was read
-    group = Path(cgroup_bench.cgroup_parent, f"ck-{cgroup_bench.place.name}-0")
+    group = cgroup_bench.cgroup()
 
     (group / "cgroup.freeze").write_text("0")
     started = monitor.owner.receive()

@@ -1,0 +1,102 @@
+"""Ctrl-C while the library works: KeyboardInterrupt comes out, and nothing of what was under way is left."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+
+import pytest
+
+import container_kit as ck
+from container_kit._linux import processes
+from tests.e2e.interpreters import Interpreters, first_line
+
+SOON = 10.0
+
+# What is interrupted, in a process of its own; `box` runs, `ready()` is to be called right before.
+WAYS = {
+    "run": "ck.run(image, ['payload', 'sleep', '1000'], engine=engine)",
+    "run with input": "ck.run(image, ['payload', 'sleep', '1000'], input=b'x' * (1 << 20), engine=engine)",
+    "start, waiting": "ck.start(image, ['payload', 'sleep', '1000'], wait=wait.log('never').within(500), engine=engine)",
+    "exec": "box.exec(['payload', 'sleep', '1000'])",
+    "wait": "box.wait()",
+    "logs": "list(box.logs(follow=True))",
+    "stop": "box.stop(timeout=500)",
+}
+SCRIPT = """
+box = ck.start(image, ["payload", "ignore-term"], name="box", detach=True, wait=wait.log("ready").within(20),
+               engine=engine)
+interrupted = threading.Event()
+print(os.getpid(), flush=True)
+try:
+    {action}
+except KeyboardInterrupt:
+    print("interrupted", box.status, len(ck.Container.list(all=True, engine=engine)), flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_interrupt_leaves_nothing_of_what_was_under_way(
+    engine: ck.Engine, interpreters: Interpreters, way: str
+) -> None:
+    """The container that ran before runs on, the one that was being run is gone, and so are processes of exec."""
+    caller = interpreters.start(SCRIPT.format(action=WAYS[way]))
+    pid = int(first_line(caller))
+    await_asleep(pid)
+
+    caller.send_signal(signal.SIGINT)
+
+    expected = "interrupted exited 1" if way == "stop" else "interrupted running 1"
+    assert expected.replace("exited", "running") == first_line(caller)
+    box = ck.Container.get("box", engine=engine)
+    assert ["payload ignore-term"] == [process.command for process in box.top()]
+    end(caller)
+
+
+def await_asleep(pid: int) -> None:
+    """Wait until the caller waits for something that takes long: it has used no CPU for a while."""
+    from tests.e2e.patience import eventually
+
+    used: list[int] = []
+
+    def is_quiet() -> bool:
+        stat = processes.read_stat(pid)
+        assert stat is not None
+        used.append(int(stat[11]) + int(stat[12]))
+        # 60 looks, 5 ms apart, without a tick of CPU time; following a log costs some now and then.
+        return len(used) > 60 and used[-1] - used[-60] <= 1
+
+    eventually(is_quiet, "the caller to wait", SOON)
+
+
+def end(caller: subprocess.Popen[str]) -> None:
+    """Let the caller go on to its end."""
+    caller.communicate("\n", timeout=SOON)
+    assert 0 == caller.returncode
+
+
+def test_a_burst_of_interrupts_during_runs_leaves_nothing(engine: ck.Engine, interpreters: Interpreters) -> None:
+    """Whichever moment of a launch or a clean-up each of forty hits."""
+    caller = interpreters.start("""
+        interrupts = 0
+        for attempt in range(40):
+            timer = signal.setitimer(signal.ITIMER_REAL, 0.0005 * attempt + 0.0001)
+            signal.signal(signal.SIGALRM, signal.default_int_handler)
+            try:
+                ck.run(image, ["payload", "true"], engine=engine)
+            except KeyboardInterrupt:
+                interrupts += 1
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+        engine.check(repair=True)
+        home = engine.site.home
+        left = os.listdir(home.containers) + os.listdir(home.runtime) + ck.Container.list(all=True, engine=engine)
+        print(interrupts > 5, left, len(os.listdir("/proc/self/fd")), flush=True)
+    """)
+
+    fired, left = first_line(caller).split(" ", 1)
+
+    assert "True" == fired
+    assert left.startswith("[] ")
+    assert int(left.split()[-1]) < 30

@@ -179,6 +179,9 @@ class Container(Interior):
         if seen.state is not None and seen.status is not Status.EXITED:
             _stop.stop(self._site, self.id, seen.state, timeout=timeout)
             self._note("stop")
+        elif seen.is_unseen:
+            _stop.stop_unseen(self._site, seen.record, timeout=timeout)
+            self._note("stop")
 
     def kill(self, signal: int | str = "KILL") -> None:
         """Send a signal to its PID 1; SIGKILL ends every process in it.

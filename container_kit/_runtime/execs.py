@@ -110,7 +110,11 @@ def run_captured(
         with open_session(site, spec, init_pid, process, pipes.theirs) as session:
             pipes.close_theirs()
             begun()
-            finished = capture.collect(session.fileno(), lambda: session.poll() is not None, deadline)
+            try:
+                finished = capture.collect(session.fileno(), lambda: session.poll() is not None, deadline)
+            except BaseException:  # Ctrl-C, for example: when that is caught, nothing may be left running
+                session.kill_tree()
+                raise
             if not finished:
                 session.kill_tree()
                 capture.drain()

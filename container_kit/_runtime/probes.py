@@ -94,7 +94,7 @@ def find_overlay_form(root: HostPath, user_namespace: int | None) -> OverlayForm
         for form in OverlayForm:
             for name in ("", "lower", "upper", "work"):
                 os.mkdir(f"{directory}/{form}/{name}")
-                os.chmod(f"{directory}/{form}/{name}", 0o700)  # whatever the umask was
+                os.chmod(f"{directory}/{form}/{name}", 0o700)
             step = NewOverlay(
                 slot=0,
                 lowers=(HostPath(f"{directory}/{form}/lower"),),
@@ -264,6 +264,7 @@ def _scratch(root: str) -> Generator[str]:
     # Named after its maker, so that a reconcile can tell whether it is still needed.
     try:
         directory = tempfile.mkdtemp(prefix=f".probe-{os.getpid()}-", dir=root)
+        os.chmod(directory, 0o700)  # whatever the umask was
     except OSError as err:
         raise RootDirectoryError(path=root, reason="it cannot be written", errno=err.errno) from err
     try:

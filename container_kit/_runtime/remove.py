@@ -9,7 +9,7 @@ from container_kit._runtime.site import Site
 from container_kit._runtime.status import Look, find, forget, is_ephemeral, look
 from container_kit._spec.lifecycle import Action, Status, check_transition
 from container_kit._state import records
-from container_kit.errors import ContainerNotFoundError
+from container_kit.errors import ContainerNotFoundError, InvalidTransitionError
 
 _ALIVE = (Status.RUNNING, Status.PAUSED, Status.RESTARTING)
 _END_SECONDS = 5.0
@@ -25,12 +25,18 @@ def remove(site: Site, seen: Look, *, force: bool) -> None:
     """
     if not (force and seen.status in _ALIVE):
         check_transition(Action.REMOVE, seen.status, seen.record.name)
+    unseen = seen.is_unseen
+    if unseen and not force:
+        hint = "wait until it runs, or remove(force=True)"
+        raise InvalidTransitionError(action="remove", status="being started", container=seen.record.name, hint=hint)
     supervision = site.dismiss(seen.record.id)
     if supervision is not None:
         supervision.let_go()
     # Somebody else may have started it since: then what we let go was an earlier run.
     if seen.status in _ALIVE and seen.state is not None and processes.is_alive(seen.state.monitor):
         _stop.stop(site, seen.record.id, seen.state, timeout=0)
+    elif unseen:
+        _stop.stop_unseen(site, seen.record, timeout=0)
     if seen.state is not None:
         processes.wait_gone(seen.state.monitor, _END_SECONDS)
         processes.reap_child(seen.state.monitor)  # of an engine that is closed

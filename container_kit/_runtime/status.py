@@ -48,6 +48,11 @@ class Look:
         running = self.status in (Status.RUNNING, Status.PAUSED)
         return self.state.init if self.state is not None and running else None
 
+    @property
+    def is_unseen(self) -> bool:
+        """True when its monitor lives and has no state file: not yet, or somebody took it away."""
+        return self.record.phase is Phase.STARTED and self.status is Status.CREATED
+
 
 def is_ephemeral(record: ContainerRecord) -> bool:
     """Say whether a container goes away with its run or with its owner."""

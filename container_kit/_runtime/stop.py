@@ -10,11 +10,13 @@ import signal
 import time
 
 from container_kit._linux import cgroup, processes
+from container_kit._linux.processes import ProcessId
 from container_kit._runtime.control import Connection, MonitorGoneError
 from container_kit._runtime.messages import DEFAULT_TIMEOUT, Message, MessageType
 from container_kit._runtime.site import Site
 from container_kit._runtime.state_file import MonitorState
-from container_kit._spec.healthcheck import check_timeout
+from container_kit._spec.healthcheck import check_seconds, check_timeout
+from container_kit._state.container_record import ContainerRecord
 from container_kit.errors import HostError, UnsupportedHostError, WaitTimeoutError
 
 _FORCE_SECONDS = 5.0  # beyond the stop timeout, for a kernel that is busy killing
@@ -54,6 +56,23 @@ def kill(site: Site, container_id: str, state: MonitorState, number: int) -> Non
         raise HostError(attempted=f"cannot signal container {container_id[:12]}", errno=answer.error)
     if answer is None and number == signal.SIGKILL:
         kill_without_monitor(site, container_id, state)
+
+
+def stop_unseen(site: Site, record: ContainerRecord, *, timeout: float | None) -> None:
+    """End a container of which there is only a living monitor: no state file yet, or somebody took it away.
+
+    Raises:
+        WaitTimeoutError: even SIGKILL did not end it.
+    """
+    monitor = ProcessId.parse(record.monitor) if record.monitor else None
+    if monitor is None or not processes.signal_process(monitor, signal.SIGTERM):
+        return
+    patience = record.config.stop_timeout if timeout is None else check_seconds(timeout, "timeout")
+    if not processes.wait_gone(monitor, patience):
+        kill_without_monitor(site, record.id, None)
+        processes.signal_process(monitor, signal.SIGKILL)  # its container ends with it
+    if not processes.wait_gone(monitor, _FORCE_SECONDS):
+        raise WaitTimeoutError(waiting_for=f"process {monitor.pid} to end after SIGKILL", timeout=_FORCE_SECONDS)
 
 
 def kill_without_monitor(site: Site, container_id: str, state: MonitorState | None) -> None:

@@ -12,10 +12,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 NEEDS = {"02_python_sandbox": [pytest.mark.needs_subids]}  # it runs as another user
-EXAMPLES = [
-    pytest.param(path, id=path.stem, marks=NEEDS.get(path.stem, []))
-    for path in sorted((ROOT / "examples").glob("*.py"))
-]
+FILES = sorted((ROOT / "examples").glob("*.py"))
+EXAMPLES = [pytest.param(path, id=path.stem, marks=NEEDS.get(path.stem, [])) for path in FILES]
 
 
 def run(script: str | Path, place: Path) -> subprocess.CompletedProcess[str]:

@@ -183,10 +183,12 @@ static struct ck_run *make_run(const struct ck_launch *launch) {
 long ck_launch_clone(struct ck_launch *launch, int *pidfd) {
     unsigned char *memory = launch->memory;
     bool into_cgroup = launch->cgroup >= 0 && !launch->enter_cgroup;
+    // Who enters a container is seen by those inside: with CAP_SYS_PTRACE they reach its memory, never ours.
+    bool own_memory = launch->own_memory || launch->target >= 0;
     uint32_t namespaces = launch->namespaces & ~(launch->enter_cgroup ? CK_NS_CGROUP : 0);
     struct clone_args args = {
         .flags = CLONE_PIDFD | CLONE_CLEAR_SIGHAND | ck_namespace_flags(namespaces) |
-                 (launch->own_memory ? 0 : CLONE_VM) | (into_cgroup ? CLONE_INTO_CGROUP : 0),
+                 (own_memory ? 0 : CLONE_VM) | (into_cgroup ? CLONE_INTO_CGROUP : 0),
         .pidfd = (uintptr_t)pidfd,
         .exit_signal = 17 /* SIGCHLD */,
         .stack = (uintptr_t)(memory + STACK_AT),

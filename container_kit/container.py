@@ -173,7 +173,7 @@ class Container(Interior):
         seen = self._look()
         check_transition(Action.STOP, seen.status, seen.record.name)
         try:
-            records.set_phase(self._site.database, seen.record.id, seen.record.phase, stopped_by_user=True)
+            records.set_stopped_by_user(self._site.database, seen.record.id)
         except StorageFullError:
             pass  # a full disk keeps nobody from stopping; the monitor is told all the same
         if seen.state is not None and seen.status is not Status.EXITED:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import select
-import signal as _signal
+import signal
 import struct
 import subprocess
 import termios
@@ -22,6 +22,7 @@ import attrs
 
 from container_kit._runtime.session import Ending
 from container_kit._runtime.state_file import Usage
+from container_kit._spec.signals import parse_signal
 from container_kit.errors import WaitTimeoutError
 
 PIPE = subprocess.PIPE
@@ -152,11 +153,11 @@ class Process:
 
     def send_signal(self, number: int | str) -> None:
         """Send a signal to the process alone; one that has ended is left alone."""
-        self._session.signal(_signal.Signals[f"SIG{number.removeprefix('SIG')}"] if isinstance(number, str) else number)
+        self._session.signal(parse_signal(number))
 
     def terminate(self) -> None:
         """Send SIGTERM to the process."""
-        self.send_signal(_signal.SIGTERM)
+        self.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
         """Kill the process and everything it has started, also what made itself a session of its own."""

@@ -125,11 +125,19 @@ def _cgroups(processes: ProcessTable) -> Entries:
     found: dict[str, str] = {}
     for directory, subdirectories, _ in os.walk(top):
         subdirectories[:] = [name for name in subdirectories if owned_by_us(f"{directory}/{name}")]
-        members = [int(pid) for pid in _lines(f"{directory}/cgroup.procs") if pid.isdecimal()]
-        if directory != str(top) and not processes.all_foreign(members):
+        members = _members(directory)
+        if directory != str(top) and processes.all_foreign(members):
+            subdirectories.clear()  # a container of another run, with the groups of its execs
+        elif directory != str(top) and (inode := _inode(directory)):
             # The inode tells a new group from an old one of the same name.
-            found[f"{directory} {_inode(directory)}"] = f"{directory} with processes {members}"
-    return {key: text for key, text in found.items() if not key.endswith(" 0")}
+            found[f"{directory} {inode}"] = f"{directory} with processes {members}"
+    return found
+
+
+def _members(group: str) -> list[int]:
+    """Return the processes in a cgroup and in those below it."""
+    files = (f"{directory}/cgroup.procs" for directory, _, _ in os.walk(group))
+    return [int(pid) for file in files for pid in _lines(file) if pid.isdecimal()]
 
 
 def _inode(path: str) -> int:

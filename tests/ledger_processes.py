@@ -48,9 +48,12 @@ class ProcessTable:
         return [process for process in self.processes.values() if self._is_ours(process)]
 
     def all_foreign(self, pids: Sequence[int]) -> bool:
-        """Say whether there are processes and none of them is ours."""
-        alive = [self.processes[pid] for pid in pids if pid in self.processes]
-        return bool(alive) and not any(self._is_ours(process) or process.pid == os.getpid() for process in alive)
+        """Say whether there are processes and none of them is ours.
+
+        One that came after the reading counts as foreign: should it be ours and stay, the next reading shows it.
+        """
+        known = [self.processes[pid] for pid in pids if pid in self.processes]
+        return bool(pids) and not any(self._is_ours(process) or process.pid == os.getpid() for process in known)
 
     def namespaces(self) -> dict[str, str]:
         """Return the namespaces of our processes and of the test process: link text → who is in it."""

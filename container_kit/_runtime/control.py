@@ -76,6 +76,10 @@ class Connection:
             raise MonitorGoneError
         return received
 
+    def end_of_answers(self) -> None:
+        """Receive nothing more: the descriptor stays readable, for all who poll it."""
+        self._socket.shutdown(socket.SHUT_RD)
+
     def ask(self, message: Message, deadline: float | None = None, fds: Sequence[int] = ()) -> Message | None:
         """Send a request and return the one answer to it, or None when the deadline passed."""
         self.send(message, fds)

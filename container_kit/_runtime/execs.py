@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import time
 from collections.abc import Callable, Sequence
 
@@ -32,6 +33,7 @@ from container_kit.errors import ContainerKitError, HostError, InvalidTransition
 
 _TREE_GONE_SECONDS = 10.0
 _ENDING_SECONDS = 1.0
+_NUDGE = 1.0
 # What entering a container fails with while it ends.
 _ENDING = (errno.ESRCH, errno.ECHILD)
 
@@ -160,10 +162,10 @@ def _converse(
         os.close(memfd)
     terminal = -1
     try:
-        message, fds = _answer(spec, connection)
+        message, fds = _answer(site, spec, connection)
         if message.type == MessageType.TTY:
             terminal = fds[0]
-            message, _ = _answer(spec, connection)
+            message, _ = _answer(site, spec, connection)
         if message.type == MessageType.STARTED:
             return ExecSession(connection, message.value, terminal)
     except BaseException:
@@ -177,13 +179,17 @@ def _converse(
     raise launch_failure(plan, message, site.home.root)
 
 
-def _answer(spec: Specification, connection: Connection) -> tuple[Message, list[int]]:
-    try:
-        received = connection.receive()
-    except MonitorGoneError as err:
-        raise _not_running(spec) from err
-    assert received is not None  # no deadline was given
-    return received
+def _answer(site: Site, spec: Specification, connection: Connection) -> tuple[Message, list[int]]:
+    while True:
+        try:
+            received = connection.receive(time.monotonic() + _NUDGE)
+        except MonitorGoneError as err:
+            raise _not_running(spec) from err
+        if received is not None:
+            return received
+        state = read_state(site.home.state_file(spec.id))
+        if state is not None:  # somebody may have stopped it
+            processes.signal_process(state.monitor, signal.SIGCONT)
 
 
 def _has_ended(site: Site, spec: Specification) -> bool:

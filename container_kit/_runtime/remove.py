@@ -41,7 +41,8 @@ def remove(site: Site, seen: Look, *, force: bool) -> None:
         processes.wait_gone(seen.state.monitor, _END_SECONDS)
         processes.reap_child(seen.state.monitor)  # of an engine that is closed
     site.collect_retired()
-    forget(site, seen.record)
+    if not forget(site, seen.record):  # it was started since
+        remove(site, find(site, seen.record.id), force=force)
 
 
 def release(site: Site) -> None:
@@ -60,7 +61,11 @@ def prune(site: Site) -> list[str]:
     removed: list[str] = []
     for record in records.list_all(site.database):
         seen = look(site, record)
-        if seen is not None and seen.status in (Status.CREATED, Status.EXITED, Status.DEAD):
+        if seen is None or seen.status not in (Status.CREATED, Status.EXITED, Status.DEAD):
+            continue
+        try:
             remove(site, seen, force=False)
-            removed.append(record.id)
+        except (ContainerNotFoundError, InvalidTransitionError):
+            continue  # it was started or removed since
+        removed.append(record.id)
     return removed

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from types import TracebackType
 from typing import Self
 
 import attrs
 
+from container_kit._linux.processes import wait_readable
 from container_kit._runtime.control import Connection, MonitorGoneError
 from container_kit._runtime.messages import ExitFlag, Message, MessageType
 from container_kit._runtime.state_file import Usage, exit_code_of
@@ -37,11 +39,12 @@ class Ending:
 
 
 class Session:
-    """A process reached over a connection to its container's monitor."""
+    """A process reached over a connection to its container's monitor. Many threads may wait for its end."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._ending: Ending | None = None
+        self._lock = threading.Lock()
 
     def fileno(self) -> int:
         """Return a descriptor that becomes readable when the process has ended."""
@@ -50,18 +53,11 @@ class Session:
     def poll(self, deadline: float | None = 0.0) -> Ending | None:
         """Return how the process ended, waiting until `deadline` (monotonic seconds, None: for ever); None before."""
         while self._ending is None:
-            try:
-                received = self._connection.receive(deadline)
-            except MonitorGoneError:
-                self._ending = Ending.killed()
-                break
-            if received is None:
+            if not wait_readable(self._connection.fileno(), deadline):
                 return None
-            message, fds = received
-            for fd in fds:
-                os.close(fd)
-            if message.type == MessageType.EXITED:
-                self._ending = Ending.from_message(message)
+            with self._lock:
+                if self._ending is None:
+                    self._take_one()
         return self._ending
 
     def signal(self, number: int) -> None:
@@ -78,6 +74,21 @@ class Session:
     def close(self) -> None:
         """End the conversation."""
         self._connection.close()
+
+    def _take_one(self) -> None:
+        try:
+            received = self._connection.receive(0.0)
+        except MonitorGoneError:
+            self._ending = Ending.killed()
+            return
+        if received is None:
+            return  # another thread was faster
+        message, fds = received
+        for fd in fds:
+            os.close(fd)
+        if message.type == MessageType.EXITED:
+            self._ending = Ending.from_message(message)
+            self._connection.end_of_answers()
 
     def __enter__(self) -> Self:
         return self

@@ -30,7 +30,13 @@ from container_kit._spec.names import name_from
 from container_kit._spec.root_filesystem import RootFilesystem
 from container_kit._state import journal, records
 from container_kit._state.container_record import ContainerRecord, ExitRecord, Phase
-from container_kit.errors import ContainerNotFoundError, InvalidTransitionError, NameInUseError
+from container_kit.errors import (
+    ContainerKitError,
+    ContainerNotFoundError,
+    InvalidTransitionError,
+    LaunchError,
+    NameInUseError,
+)
 
 _NAME_ATTEMPTS = 20
 
@@ -84,11 +90,11 @@ def start_new(site: Site, record: ContainerRecord, *, named: bool) -> ContainerR
         record = _record_run(site, record, supervision, named=named)
         supervision.go()
         launch.await_started(site, plan, supervision)
-    except BaseException:
+    except BaseException as err:
         supervision.let_go()
         if _is_known(site, record):
             forget(site, record)
-        if launch.may_try_again(site, supervision):
+        if isinstance(err, ContainerKitError) and launch.may_try_again(site, supervision):
             return start_new(site, record, named=named)
         raise
     _hand_over(site, record, supervision)
@@ -114,7 +120,6 @@ def start(site: Site, seen: Look) -> None:
     check_transition(Action.START, seen.status, record.name)
     if seen.state is not None:
         processes.wait_gone(seen.state.monitor, None)  # it has said that the run is over and is about to end
-        remove_runtime_files(site, record.id)
         fresh = look(site, record)
         record = fresh.record if fresh is not None else record
     spec = specification_of(record)
@@ -128,10 +133,12 @@ def start(site: Site, seen: Look) -> None:
     supervision.go()
     try:
         launch.await_started(site, plan, supervision)
-    except BaseException:
+    except BaseException as err:
         supervision.let_go()
-        _unclaim(site, record, supervision)
-        if launch.may_try_again(site, supervision):
+        overtaken = _unclaim(site, record, supervision)
+        if overtaken and isinstance(err, LaunchError):
+            raise InvalidTransitionError(action="start", status=overtaken, container=record.name) from err
+        if isinstance(err, ContainerKitError) and launch.may_try_again(site, supervision):
             start(site, find(site, record.id))
             return
         raise
@@ -245,21 +252,26 @@ def _claim(site: Site, record: ContainerRecord, supervision: Supervision) -> Non
     with site.database.transaction():
         fresh = records.get(site.database, record.id)
         if fresh.phase not in (Phase.CREATED, Phase.EXITED) or fresh.monitor != record.monitor:
-            raise InvalidTransitionError(action="start", status="being started", container=record.name)
+            status = "being removed" if fresh.phase is Phase.REMOVING else "being started"
+            raise InvalidTransitionError(action="start", status=status, container=record.name)
         owner = "" if record.config.detach else str(site.own_process)
         monitor = str(supervision.identity)
         records.set_phase(site.database, record.id, Phase.STARTED, owner=owner, monitor=monitor, stopped_by_user=False)
 
 
-def _unclaim(site: Site, record: ContainerRecord, supervision: Supervision) -> None:
+def _unclaim(site: Site, record: ContainerRecord, supervision: Supervision) -> str:
+    """Take a claim back and return what others did to the container meanwhile; empty for nothing."""
     with site.database.transaction():
         try:
             fresh = records.get(site.database, record.id)
         except ContainerNotFoundError:
-            return
+            return "removed"
+        if fresh.phase is Phase.REMOVING:
+            return "removed"
         if fresh.monitor == str(supervision.identity):
             records.set_phase(site.database, record.id, record.phase, monitor=record.monitor)
-    remove_runtime_files(site, record.id)
+            remove_runtime_files(site, record.id)
+    return "stopped" if fresh.stopped_by_user else ""
 
 
 def _is_over(supervision: Supervision) -> bool:

@@ -85,16 +85,25 @@ def look(site: Site, record: ContainerRecord) -> Look | None:
             return _look_at_started(site, record)
 
 
-def forget(site: Site, record: ContainerRecord) -> None:
-    """Remove everything of a container whose processes are gone: files first, its row last. Idempotent."""
+def forget(site: Site, record: ContainerRecord) -> bool:
+    """Remove everything of a container whose processes are gone: files first, its row last. Idempotent.
+
+    Returns:
+        False when another run has begun since: then nothing was touched.
+    """
     try:
-        records.set_phase(site.database, record.id, Phase.REMOVING)
+        with site.database.transaction():
+            fresh = records.get(site.database, record.id)
+            if fresh.phase is not Phase.REMOVING and fresh.monitor != record.monitor:
+                return False
+            records.set_phase(site.database, record.id, Phase.REMOVING)
     except (ContainerNotFoundError, StorageFullError):
         pass  # somebody else finished, or the disk is full: the files go all the same
     remove_files(site, record.id)
     with site.database.transaction():
         if records.delete(site.database, record.id):
             journal.append(site.database, record.id, record.name, "destroy")
+    return True
 
 
 def note_exit(site: Site, record: ContainerRecord, ended: ExitRecord) -> None:
@@ -134,34 +143,42 @@ def _look_at_ended(site: Site, record: ContainerRecord, monitor: ProcessId | Non
     state = read_state(site.home.state_file(record.id))
     try:
         return _settle(site, record, state)
+    except ContainerNotFoundError:  # somebody else removed it
+        return None
     except StorageFullError:  # what is true can be said without writing it down
         return Look(record=record, status=Status.EXITED, ended=_ending(state))
 
 
 def _settle(site: Site, record: ContainerRecord, state: MonitorState | None) -> Look | None:
-    kill_without_monitor(site, record.id, state)
-    path = site.cgroup_of(record.id)
-    if path is not None:
-        cgroup.remove(path)
-    if record.config.remove is True or (is_ephemeral(record) and not has_living_owner(record)):
+    # In a transaction, so that nobody starts it anew before what is left of the dead run is gone:
+    # the next run has a cgroup and files of the same names.
+    with site.database.transaction():
+        try:
+            fresh = records.get(site.database, record.id)
+        except ContainerNotFoundError:
+            return None
+        if fresh.phase is not Phase.STARTED or fresh.monitor != record.monitor:
+            return look(site, fresh)  # somebody else was faster
+        kill_without_monitor(site, record.id, state)
+        path = site.cgroup_of(record.id)
+        if path is not None:
+            cgroup.remove(path)
+        if record.config.remove is not True and not (is_ephemeral(record) and not has_living_owner(record)):
+            return _settle_kept(site, record, state)
         if state is not None and state.ended is not None:
-            _note_last_exit(site, record, state.ended)
-        forget(site, record)
-        return None
+            note_exit(site, record, state.ended)  # in the journal it outlives the container, for those who wait
+        records.set_phase(site.database, record.id, Phase.REMOVING)
+    forget(site, record)
+    return None
+
+
+def _settle_kept(site: Site, record: ContainerRecord, state: MonitorState | None) -> Look | None:
     if state is None and record.exit is None and not os.path.isdir(site.home.container_dir(record.id)):
         records.set_phase(site.database, record.id, Phase.CREATED)  # it never came to a launch
     else:
         note_exit(site, record, _ending(state))
     remove_runtime_files(site, record.id)
     return look(site, records.get(site.database, record.id))
-
-
-def _note_last_exit(site: Site, record: ContainerRecord, ended: ExitRecord) -> None:
-    # In the journal it outlives the container, for those who wait.
-    try:
-        note_exit(site, record, ended)
-    except (ContainerNotFoundError, StorageFullError):
-        pass  # somebody else was faster, or there is no room: it goes all the same
 
 
 def _ending(state: MonitorState | None) -> ExitRecord:

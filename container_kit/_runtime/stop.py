@@ -32,6 +32,7 @@ def stop(site: Site, container_id: str, state: MonitorState, *, timeout: float |
     wanted = DEFAULT_TIMEOUT if timeout is None else round(timeout * 1000)
     message = Message(MessageType.STOP, value=number, a=wanted)
     patience = None if timeout is None else time.monotonic() + timeout + _FORCE_SECONDS
+    processes.signal_process(state.monitor, signal.SIGCONT)  # somebody may have stopped it
     try:
         with Connection.open(site.home.container_runtime_dir(container_id)) as connection:
             answer = connection.ask(message, patience)

@@ -86,8 +86,10 @@ class Supervision:
 
     def let_go(self) -> None:
         """Close the owner channel, which ends an owned container; wait until its monitor is gone and reap it."""
-        if os.getpid() == self._starter and not self._closed:
-            self._channel.shutdown(socket.SHUT_WR)
+        if os.getpid() == self._starter:
+            with self._lock:
+                if not self._closed:
+                    self._channel.shutdown(socket.SHUT_WR)
             self._await_end()
         with self._lock:
             self._close()

@@ -23,6 +23,7 @@ from container_kit.errors import ContainerNotFoundError, WaitTimeoutError
 
 _SHORTEST_PAUSE = 0.005
 _LONGEST_PAUSE = 0.1
+_END_SECONDS = 5.0
 
 
 def wait_for_exit(site: Site, container_id: str, timeout: float | None) -> int:
@@ -106,19 +107,26 @@ def _ask_monitor(site: Site, container_id: str, deadline: float | None) -> int |
         return _wait_for_start(site, container_id, deadline)
     check_transition(Action.WAIT, seen.status, seen.record.name)
     if (code := _ended(seen)) is not None:
-        return code
+        return _when_done(seen, code)
     try:
         with Connection.open(site.home.container_runtime_dir(container_id)) as connection:
             answer = connection.ask(Message(MessageType.WAIT), deadline)
             if answer is None:
                 return None
             if answer.type == MessageType.EXITED:
-                return _code_of(answer.value)
+                return _when_done(seen, _code_of(answer.value))
     except MonitorGoneError:
         pass
     if seen.state is not None:
         processes.wait_gone(seen.state.monitor, None if deadline is None else deadline - time.monotonic())
     return _ended(status.find(site, container_id))
+
+
+def _when_done(seen: Look, code: int) -> int:
+    # The monitor is about to end: who is told of the exit finds all of it done.
+    if seen.state is not None:
+        processes.wait_gone(seen.state.monitor, _END_SECONDS)
+    return code
 
 
 def _wait_for_start(site: Site, container_id: str, deadline: float | None) -> int | None:

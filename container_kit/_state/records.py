@@ -120,6 +120,15 @@ def set_phase(
     )
 
 
+def set_stopped_by_user(database: Database, container: ContainerId) -> None:
+    """Record that somebody asked for the end, whatever the container is doing by now.
+
+    Raises:
+        ContainerNotFoundError: There is no such container.
+    """
+    _update(database, container, "stopped_by_user = ?", (True,))
+
+
 def record_exit(database: Database, container: ContainerId, ended: ExitRecord) -> None:
     """Record how a run ended.
 

@@ -9,6 +9,7 @@ import pytest
 
 import container_kit as ck
 from container_kit import errors
+from tests.e2e.patience import eventually
 
 
 @pytest.fixture
@@ -83,6 +84,7 @@ def test_exec_ends_with_the_container(box: ck.Container) -> None:
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(box.exec, ["payload", "sleep", "1000"])
         with box.spawn(["payload", "cat"], stdin=ck.PIPE):
+            eventually(lambda: len(box.top()) == 3, "its own process and both others run")
             box.stop(timeout=0)
 
         assert 137 == running.result(timeout=20).returncode

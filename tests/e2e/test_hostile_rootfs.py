@@ -189,7 +189,7 @@ def test_accounts_that_go_bad_in_a_running_container_are_an_error_of_exec(engine
         box.exec(["payload", "symlink", "passwd", "/etc/passwd"], check=True)
 
         with pytest.raises(errors.ImageError) as caught:
-            box.exec(["payload", "id"])
+            box.exec(["payload", "id"], user="app")
 
         assert "/etc/passwd" in caught.value.reason
         assert "running" == box.status

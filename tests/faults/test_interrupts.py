@@ -78,15 +78,14 @@ def test_a_burst_of_interrupts_during_runs_leaves_nothing(engine: ck.Engine, int
     """Whichever moment of a launch or a clean-up each of forty hits."""
     caller = interpreters.start("""
         interrupts = 0
+        signal.signal(signal.SIGALRM, signal.default_int_handler)
         for attempt in range(40):
-            timer = signal.setitimer(signal.ITIMER_REAL, 0.0005 * attempt + 0.0001)
-            signal.signal(signal.SIGALRM, signal.default_int_handler)
             try:
+                signal.setitimer(signal.ITIMER_REAL, 0.0005 * attempt + 0.0001)
                 ck.run(image, ["payload", "true"], engine=engine)
+                signal.setitimer(signal.ITIMER_REAL, 0)
             except KeyboardInterrupt:
                 interrupts += 1
-            finally:
-                signal.setitimer(signal.ITIMER_REAL, 0)
         engine.check(repair=True)
         home = engine.site.home
         left = os.listdir(home.containers) + os.listdir(home.runtime) + ck.Container.list(all=True, engine=engine)

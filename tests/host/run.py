@@ -22,7 +22,7 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 HOST = CHECKOUT / "tests" / "host"
-PYTEST = [sys.executable, "-B", "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider"]
+PYTEST = [sys.executable, "-B", "-m", "pytest", "-q", "--no-header", "--durations=8", "-p", "no:cacheprovider"]
 STORIES = ["tests/integration", "tests/e2e"]
 LONGEST = 600  # seconds of one run
 NOTHING_SELECTED = 5  # pytest's exit status

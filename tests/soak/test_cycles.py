@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 import container_kit as ck
 from container_kit._runtime.state_file import read_state
-from tests.soak.growth import size_of
+from tests.soak.growth import resident_kib, size_of
 
 pytestmark = pytest.mark.soak
 
+SLEEP = ["payload", "sleep", "1000"]
 CYCLES = 1000
 WARM_UP = 50
 # What an interpreter and SQLite's cache may still take after the warm-up.
@@ -20,82 +22,77 @@ ROOM_KIB = 5 << 10
 MONITOR_ROOM_KIB = 64
 
 
+def assert_steady(action: Callable[[], object]) -> None:
+    """Do it a thousand times after a warm-up; this process must not have grown."""
+    for _ in range(WARM_UP):
+        action()
+    before = size_of()
+
+    for _ in range(CYCLES):
+        action()
+
+    after = size_of()
+    assert before.descriptors == after.descriptors
+    assert after.resident_kib - before.resident_kib < ROOM_KIB
+
+
 def test_a_thousand_containers_come_and_go(engine: ck.Engine, image: ck.Image) -> None:
     """Create, start, stop, remove."""
-    box = ck.Container.create(image, ["payload", "sleep", "1000"], detach=True, engine=engine)
-    box.remove()
-    for number in range(WARM_UP + CYCLES):
-        if number == WARM_UP:
-            before = size_of()
-        box = ck.Container.create(image, ["payload", "sleep", "1000"], detach=True, engine=engine)
+
+    def cycle() -> None:
+        box = ck.Container.create(image, SLEEP, detach=True, engine=engine)
         box.start()
         box.stop(timeout=0)
         box.remove()
 
-    after = size_of()
+    assert_steady(cycle)
 
-    assert before.descriptors == after.descriptors
-    assert after.resident_kib - before.resident_kib < ROOM_KIB
     assert [] == ck.Container.list(all=True, engine=engine)
 
 
 def test_one_container_starts_and_stops_a_thousand_times(engine: ck.Engine, image: ck.Image) -> None:
     """The same one, its files kept in between."""
-    box = ck.Container.create(image, ["payload", "sleep", "1000"], detach=True, engine=engine)
-    for number in range(WARM_UP + CYCLES):
-        if number == WARM_UP:
-            before = size_of()
+    box = ck.Container.create(image, SLEEP, detach=True, engine=engine)
+
+    def cycle() -> None:
         box.start()
         box.stop(timeout=0)
 
-    after = size_of()
+    assert_steady(cycle)
 
-    assert before.descriptors == after.descriptors
-    assert after.resident_kib - before.resident_kib < ROOM_KIB
     box.remove()
 
 
 def test_a_thousand_runs_leave_the_caller_as_it_was(engine: ck.Engine, image: ck.Image) -> None:
     """Each gives its output."""
-    for number in range(WARM_UP + CYCLES):
-        if number == WARM_UP:
-            before = size_of()
+
+    def cycle() -> None:
         assert b"hello\n" == ck.run(image, ["payload", "echo", "hello"], engine=engine).stdout
 
-    after = size_of()
-
-    assert before.descriptors == after.descriptors
-    assert after.resident_kib - before.resident_kib < ROOM_KIB
+    assert_steady(cycle)
 
 
 def test_a_thousand_execs_leave_caller_and_monitor_as_they_were(engine: ck.Engine, image: ck.Image) -> None:
-    """All in one container."""
-    with ck.start(image, ["payload", "sleep", "1000"], engine=engine) as box:
+    """All in one container, whose monitor allocates nothing."""
+    with ck.start(image, SLEEP, engine=engine) as box:
         state = read_state(engine.site.home.state_file(box.id))
         assert state is not None
-        for number in range(WARM_UP + CYCLES):
-            if number == WARM_UP:
-                before, monitor_before = size_of(), size_of_monitor(state.monitor.pid)
+
+        def cycle() -> None:
             assert b"hello\n" == box.exec(["payload", "echo", "hello"]).stdout
 
-        after, monitor_after = size_of(), size_of_monitor(state.monitor.pid)
+        cycle()
+        monitor_before = resident_kib(state.monitor.pid)
+        assert_steady(cycle)
 
-        assert before.descriptors == after.descriptors
-        assert after.resident_kib - before.resident_kib < ROOM_KIB
-        assert monitor_after - monitor_before < MONITOR_ROOM_KIB
+        assert resident_kib(state.monitor.pid) - monitor_before < MONITOR_ROOM_KIB
         assert ["payload sleep 1000"] == [process.command for process in box.top()]
-
-
-def size_of_monitor(pid: int) -> int:
-    """Return a monitor's resident KiB; its descriptors cannot be counted by other users than root."""
-    with open(f"/proc/{pid}/status", encoding="ascii") as status:
-        return next(int(line.split()[1]) for line in status if line.startswith("VmRSS:"))
 
 
 @pytest.mark.needs_root
 def test_a_thousand_execs_cost_the_monitor_no_descriptor(engine: ck.Engine, image: ck.Image) -> None:
     """Counted as root, since monitors cannot be looked into."""
-    with ck.start(image, ["payload", "sleep", "1000"], engine=engine) as box:
+    with ck.start(image, SLEEP, engine=engine) as box:
         state = read_state(engine.site.home.state_file(box.id))
         assert state is not None
         box.exec(["payload", "true"])

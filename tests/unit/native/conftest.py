@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.unit.native.harness import EXECUTOR, HERE, NATIVE, Driver, compile_program
+from container_kit._plan.ops import Hostname
+from tests.unit.native.harness import (
+    EXECUTOR,
+    HERE,
+    NATIVE,
+    Driver,
+    Running,
+    compile_program,
+    container,
+    run_payload,
+)
 
 
 @pytest.fixture(scope="session")
@@ -39,3 +51,17 @@ def driver(driver_program: Path, tmp_path: Path) -> Driver:
     directory = tmp_path / "container"
     directory.mkdir()
     return Driver(driver_program, directory)
+
+
+@pytest.fixture
+def inhabited(driver_program: Path, payload_rootfs: Path, tmp_path: Path) -> Iterator[Running]:
+    """Give a running container: the payload's cat, whose stdin we hold."""
+    directory = tmp_path / "inhabited"
+    directory.mkdir()
+    steps = container(payload_rootfs, Hostname(hostname="home"), end=run_payload("cat"))
+    running = Driver(driver_program, directory).start(steps)
+    running.read_until("outcome")
+
+    yield running
+
+    assert running.finish().status in {0, signal.SIGKILL}

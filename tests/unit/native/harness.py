@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import select
 import subprocess
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -16,6 +17,7 @@ from container_kit._plan.ops import (
     Attach,
     AttachHow,
     Exec,
+    JoinNamespaces,
     MountAttr,
     Namespace,
     NewFilesystem,
@@ -36,6 +38,7 @@ EXECUTOR = ("decode.c", "resolve.c", "execute.c", "reaper.c", *sorted(path.name 
 WARNINGS = ("-std=gnu11", "-Wall", "-Wextra", "-Werror", "-g", "-O1")
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
 TIMEOUT = 60  # seconds; nothing here takes one
+DEADLINE_MS = 10_000
 
 DONE, FAILED = 2, 1
 SIX = Namespace.MOUNT | Namespace.PID | Namespace.IPC | Namespace.UTS | Namespace.NET | Namespace.CGROUP
@@ -252,3 +255,28 @@ class Driver:
         """Launch a plan and wait for its end."""
         running = self.start(steps, namespaces=namespaces, target=target, flags=flags, inherit=inherit)
         return running.finish(stdin)
+
+
+def ended(pid: int) -> bool:
+    """Wait for the end of a process that may not be ours."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        return bool(poll.poll(DEADLINE_MS))
+    finally:
+        os.close(pidfd)
+
+
+def execute(*paths: str, argv: tuple[str, ...] = ("payload", "true")) -> tuple[Step, ...]:
+    """Return the end of a plan with these candidates."""
+    return (Exec(candidates=tuple(map(ContainerPath, paths)), argv=argv, env=()),)
+
+
+def join(driver: Driver, into: Running, *end: Step, flags: str = "") -> Launch:
+    """Run steps inside the namespaces of a running container."""
+    steps = (JoinNamespaces(namespaces=SIX), *end)
+    return driver.run(steps, namespaces=Namespace(0), target=into.pid, flags=flags)

@@ -84,7 +84,9 @@ def test_exec_ends_with_the_container(box: ck.Container) -> None:
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(box.exec, ["payload", "sleep", "1000"])
         with box.spawn(["payload", "cat"], stdin=ck.PIPE):
-            eventually(lambda: len(box.top()) == 3, "its own process and both others run")
+            eventually(
+                lambda: [one.command.split()[0] for one in box.top()] == ["payload"] * 3, "its own and both others run"
+            )
             box.stop(timeout=0)
 
         assert 137 == running.result(timeout=20).returncode

@@ -75,14 +75,16 @@ def test_a_removal_that_comes_late_spares_the_new_run(engine: ck.Engine, image: 
 
 def test_many_threads_wait_for_one_process(engine: ck.Engine, image: ck.Image) -> None:
     """All of them learn the exit code, none waits for the container's end."""
-    with ck.start(image, ["payload", "sleep", "1000"], engine=engine) as box:
-        with box.spawn(["payload", "sleep", "0.3"]) as process:
-            codes: list[int] = []
-            threads = [threading.Thread(target=lambda: codes.append(process.wait()), daemon=True) for _ in range(4)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join(10)
+    codes: list[int] = []
+    with (
+        ck.start(image, ["payload", "sleep", "1000"], engine=engine) as box,
+        box.spawn(["payload", "sleep", "0.3"]) as process,
+    ):
+        threads = [threading.Thread(target=lambda: codes.append(process.wait()), daemon=True) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(10)
 
     assert codes == [0] * 4
 
@@ -118,9 +120,12 @@ def test_ctrl_c_during_a_start_is_not_taken_for_a_lost_launch(
 
 def test_an_unknown_signal_name_is_refused(engine: ck.Engine, image: ck.Image) -> None:
     """As `Container.kill` does."""
-    with ck.start(image, ["payload", "sleep", "1000"], engine=engine) as box:
-        with box.spawn(["payload", "sleep", "1000"]) as process, pytest.raises(errors.InvalidSpecError):
-            process.send_signal("NOPE")
+    with (
+        ck.start(image, ["payload", "sleep", "1000"], engine=engine) as box,
+        box.spawn(["payload", "sleep", "1000"]) as process,
+        pytest.raises(errors.InvalidSpecError),
+    ):
+        process.send_signal("NOPE")
 
 
 # A process in the container that destroys the program of whoever enters, before its command runs.

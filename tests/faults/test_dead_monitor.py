@@ -200,3 +200,28 @@ def test_monitor_and_caller_killed_together_leave_nothing_running(
         assert (["exited"] if detach else []) == [one.status for one in left]
         for one in left:
             one.remove()
+
+
+@pytest.mark.slow
+def test_an_owned_container_whose_owner_died_is_gone_once_the_engine_is_opened(
+    engine: ck.Engine, image: ck.Image, interpreters: Interpreters
+) -> None:
+    """Even when its monitor was stopped and cannot see to it: the name is free, and nothing runs."""
+    owner = interpreters.start("""
+        box = ck.start(image, ["payload", "sleep", "1000"], name="orphan", engine=engine)
+        print(box.pid, flush=True)
+        threading.Event().wait()
+    """)
+    init = processes.read_process_id(int(first_line(owner)))
+    assert init is not None
+    monitor = monitor_of(ck.Container.get("orphan", engine=engine), engine)
+    processes.signal_process(monitor, signal.SIGSTOP)
+    owner.kill()
+    owner.wait()
+
+    with ck.Engine(engine.root, runtime=os.path.dirname(engine.site.home.runtime)) as again:
+        assert [] == ck.Container.list(all=True, engine=again)
+        ck.Container.create(image, ["payload", "true"], name="orphan", engine=again).remove()
+
+    assert processes.wait_gone(init, SOON)
+    assert processes.wait_gone(monitor, SOON)

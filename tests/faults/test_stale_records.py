@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -77,6 +78,62 @@ def forge(engine: ck.Engine, box: ck.Container, *, monitor: ProcessId, init: Pro
     directory = Path(engine.site.home.container_runtime_dir(box.id))
     directory.mkdir(mode=0o700)
     (directory / "state").write_text(f"phase=running\nmonitor={monitor}\ninit={init}\nstarted=1\nrestarts=0\n")
+
+
+# ── files that nobody knows ──────────────────────────────────────────────────────────────────────
+
+
+def test_files_without_a_container_are_removed_when_the_engine_is_opened(tmp_path: Path) -> None:
+    """Directories named by an id, in both places; nothing else is touched."""
+    root, runtime = tmp_path / "s", str(tmp_path / "r")
+    with ck.Engine(root, runtime=runtime) as engine:
+        home = engine.site.home
+    stray = "ab" * 32
+    for place in (home.containers, home.runtime):
+        Path(place, stray).mkdir()
+        Path(place, stray, "state").write_text("")
+        Path(place, "mine").mkdir()
+
+    ck.Engine(root, runtime=runtime).close()
+
+    assert (["mine"], ["mine"]) == (os.listdir(home.containers), os.listdir(home.runtime))
+
+
+def test_what_dead_processes_did_not_finish_is_removed(tmp_path: Path, bystander: ProcessId) -> None:
+    """Layers, probes and databases under construction carry their maker's pid; those of the living stay."""
+    root, runtime = tmp_path / "s", str(tmp_path / "r")
+    with ck.Engine(root, runtime=runtime) as engine:
+        layers = Path(engine.site.home.layers)
+    for pid in (dead_pid(), bystander.pid):
+        (root / f"state.sqlite.new-{pid}-0a1b2c3d").write_text("")
+        for name in (root / f".probe-{pid}-x_y1", layers / f".host-{pid}-0a1b2c3d"):
+            (name / "work" / "work").mkdir(parents=True)
+            (name / "link").symlink_to("/nowhere")
+            (name / "work" / "work").chmod(0)
+
+    ck.Engine(root, runtime=runtime).close()
+
+    left = [*root.glob(".probe*"), *root.glob("*.new-*"), *layers.glob(".host*")]
+    assert 3 == len(left)
+    assert [] == [path for path in left if f"-{bystander.pid}-" not in path.name]
+    for path in left:
+        remove_tree(path)
+
+
+def dead_pid() -> int:
+    """Return the pid of a process that is over."""
+    with subprocess.Popen(["true"]) as process:
+        process.wait()
+        return process.pid
+
+
+def remove_tree(path: Path) -> None:
+    """Remove what the test made."""
+    if path.is_dir():
+        (path / "work" / "work").chmod(0o700)
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 # ── a reboot ─────────────────────────────────────────────────────────────────────────────────────
@@ -173,9 +230,10 @@ def test_a_damaged_database_is_an_error_and_nothing_is_deleted(
 # ── the runtime directory ────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.parametrize("monitor", ["answers", "is stopped"])
 @pytest.mark.parametrize("ending", ["stop", "remove"])
 def test_without_its_runtime_directory_a_container_can_still_be_ended(
-    engine: ck.Engine, image: ck.Image, ending: str
+    engine: ck.Engine, image: ck.Image, ending: str, monitor: str
 ) -> None:
     """Somebody's clean-up of /run took socket and state file away while it runs; nothing of it is left running."""
     box = ck.start(image, SLEEP, detach=True, engine=engine)
@@ -183,6 +241,8 @@ def test_without_its_runtime_directory_a_container_can_still_be_ended(
     assert state is not None
     assert state.init is not None
     shutil.rmtree(engine.site.home.container_runtime_dir(box.id))
+    if monitor == "is stopped":
+        processes.signal_process(state.monitor, signal.SIGSTOP)
 
     if ending == "stop":
         box.stop(timeout=0)

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import attrs
 
-from tests.ledger_processes import ProcessTable, cgroup2_mount, owned_by_us, read_process_table
+from tests.ledger_processes import ProcessTable, own_cgroups, owned_by_us, read_process_table
 
 GRACE = 2.0
 PAUSE = 0.02
@@ -119,16 +119,14 @@ def _describe_mount(line: str) -> str:
 
 
 def _cgroups(processes: ProcessTable) -> Entries:
-    top = cgroup2_mount()
-    if top is None:
-        return {}
+    top = own_cgroups()  # empty where there is no cgroup v2 tree: then there is nothing to walk
     found: dict[str, str] = {}
     for directory, subdirectories, _ in os.walk(top):
         subdirectories[:] = [name for name in subdirectories if owned_by_us(f"{directory}/{name}")]
         members = _members(directory)
-        if directory != str(top) and processes.all_foreign(members):
+        if directory != top and processes.all_foreign(members):
             subdirectories.clear()  # a container of another run, with the groups of its execs
-        elif directory != str(top) and (inode := _inode(directory)):
+        elif directory != top and (inode := _inode(directory)):
             # The inode tells a new group from an old one of the same name.
             found[f"{directory} {inode}"] = f"{directory} with processes {members}"
     return found

@@ -82,7 +82,7 @@ class ProcessTable:
     def _holds_ours(self, monitor: Process) -> bool:
         links = _links_of(monitor.pid)
         if not links:  # not readable: monitors are not dumpable
-            return monitor.uid == os.geteuid()
+            return monitor.uid == os.geteuid() and _is_within(_cgroup_of(monitor.pid), own_cgroups())
         return any(link.startswith(self.directories) for link in links) if self.directories else False
 
     def _lost_its_monitor(self, process: Process, above: list[Process]) -> bool:
@@ -91,7 +91,9 @@ class ProcessTable:
         if outermost.parent != 1:
             return False
         group = _cgroup_of(process.pid)
-        return owned_by_us(group) if "/ck-" in group else outermost.uid == os.geteuid()
+        if "/ck-" in group:
+            return owned_by_us(group) and _is_within(group, own_cgroups())
+        return outermost.uid == os.geteuid()
 
 
 def read_process_table(directories: Iterable[Path]) -> ProcessTable:
@@ -150,7 +152,19 @@ def cgroup2_mount() -> Path | None:
 def _cgroup_of(pid: int) -> str:
     """Return the directory of a process's cgroup v2, or nothing."""
     found = [line[3:] for line in _read(f"/proc/{pid}/cgroup").splitlines() if line.startswith("0::")]
-    return f"{cgroup2_mount()}{found[0]}" if found else ""
+    return f"{cgroup2_mount()}{found[0]}".rstrip("/") if found else ""
+
+
+def own_cgroups() -> str:
+    """Return the topmost cgroup above our own that our user owns: other runs of the same user have another."""
+    group = _cgroup_of(os.getpid())
+    while group and owned_by_us(os.path.dirname(group)) and _is_within(os.path.dirname(group), str(cgroup2_mount())):
+        group = os.path.dirname(group)
+    return group
+
+
+def _is_within(path: str, directory: str) -> bool:
+    return f"{path}/".startswith(directory.rstrip("/") + "/")
 
 
 def owned_by_us(path: str) -> bool:

@@ -69,7 +69,7 @@ struct ck_step {
     X(SLOT_SYMLINK, 9, "spp")       /* slot, relative path, target */                                        \
     X(WRITE_PROC, 10, "spb")        /* slot of a proc mount, path below it, contents */                      \
     X(LOOPBACK_UP, 11, "")          /* bring lo up in the new network namespace */                           \
-    X(JOIN_NAMESPACES, 12, "u")     /* namespaces of the target pidfd; goes on in a child */                 \
+    X(JOIN_NAMESPACES, 12, "u")     /* namespaces of the target pidfd */                                     \
     X(PARENT_DEATH_SIGNAL, 13, "u") /* signal */                                                             \
     X(START_SESSION, 14, "")        /* setsid */                                                             \
     /* the change of root */                                                                                 \
@@ -93,9 +93,10 @@ struct ck_step {
     X(TERMINAL, 49, "puu") /* path of devpts, rows, columns: becomes stdio and the controlling tty */        \
     X(CHDIR, 50, "p")                                                                                        \
     X(UMASK, 51, "u")                                                                                        \
-    X(FORK_INIT, 52, "u") /* stay behind as a reaper (CK_INIT flags); the child goes on */                   \
-    X(READY, 53, "")      /* wait for the monitor's word that all is recorded */                             \
-    X(EXEC, 60, "SSS")    /* candidate paths, argv, env */
+    X(FORK_INIT, 52, "u")          /* stay behind as a reaper (CK_INIT flags); the child goes on */          \
+    X(READY, 53, "")               /* wait for the monitor's word that all is recorded */                    \
+    X(ENTER_PID_NAMESPACE, 54, "") /* joined before; go on in a child inside, with memory of its own */      \
+    X(EXEC, 60, "SSS")             /* candidate paths, argv, env */
 
 enum ck_op {
 #define CK_OP_ENUM(name, code, format) CK_OP_##name = code,
@@ -194,7 +195,7 @@ struct ck_outcome {
     uint32_t step;
     int32_t error;   // errno, positive
     uint32_t detail; // EXEC: 1 + index of a candidate that exists although the exec said ENOENT
-    int32_t pid;     // JOIN_NAMESPACES: the process that went on, seen from the monitor
+    int32_t pid;     // ENTER_PID_NAMESPACE: the process that went on, seen from the monitor
     uint32_t ready;  // futex: the monitor sets 1 when READY may pass
     uint64_t began_ns, confined_ns, exec_ns; // monotonic: first instruction, first confine step, EXEC
 };

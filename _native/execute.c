@@ -125,12 +125,11 @@ static void begin(void *argument) {
 
 // ---- the parent's side ----------------------------------------------------------------------------
 
-// One mapping:  outcome | guard | stack | guard | second stack | run, argv and envp | guard
+// One mapping:  outcome | guard | stack | guard | run, argv and envp | guard
 // The outcome is shared even with a child that has memory of its own.
 #define PAGE ((size_t)65536) // the largest page of any kernel we run on
 #define STACK_AT (2 * PAGE)
-#define SECOND_STACK_AT (STACK_AT + CK_STACK_SIZE + PAGE)
-#define RUN_AT (SECOND_STACK_AT + CK_STACK_SIZE)
+#define RUN_AT (STACK_AT + CK_STACK_SIZE + PAGE)
 
 static long map(void *at, size_t size, int flags) {
     return CK_SYS6(__NR_mmap, at, size, PROT_READ | PROT_WRITE, flags | MAP_ANONYMOUS, -1, 0);
@@ -173,7 +172,6 @@ static struct ck_run *make_run(const struct ck_launch *launch) {
     run->namespaces = launch->namespaces;
     run->cgroup = launch->enter_cgroup ? launch->cgroup : -1;
     run->own_memory = launch->own_memory;
-    run->second_stack = memory + SECOND_STACK_AT;
     run->pointers = (const char **)(run + 1);
     for (uint32_t i = 0; i < CK_MAX_SLOTS; i++)
         run->slot[i] = (struct ck_slot){.fd = -1};
@@ -183,12 +181,10 @@ static struct ck_run *make_run(const struct ck_launch *launch) {
 long ck_launch_clone(struct ck_launch *launch, int *pidfd) {
     unsigned char *memory = launch->memory;
     bool into_cgroup = launch->cgroup >= 0 && !launch->enter_cgroup;
-    // Who enters a container is seen by those inside: with CAP_SYS_PTRACE they reach its memory, never ours.
-    bool own_memory = launch->own_memory || launch->target >= 0;
     uint32_t namespaces = launch->namespaces & ~(launch->enter_cgroup ? CK_NS_CGROUP : 0);
     struct clone_args args = {
         .flags = CLONE_PIDFD | CLONE_CLEAR_SIGHAND | ck_namespace_flags(namespaces) |
-                 (own_memory ? 0 : CLONE_VM) | (into_cgroup ? CLONE_INTO_CGROUP : 0),
+                 (launch->own_memory ? 0 : CLONE_VM) | (into_cgroup ? CLONE_INTO_CGROUP : 0),
         .pidfd = (uintptr_t)pidfd,
         .exit_signal = 17 /* SIGCHLD */,
         .stack = (uintptr_t)(memory + STACK_AT),

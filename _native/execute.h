@@ -31,8 +31,7 @@ struct ck_run {
     uint32_t namespaces;
     int cgroup; // to enter first, or -1
     bool own_memory;
-    unsigned char *second_stack; // lowest byte; for the clone of JOIN_NAMESPACES
-    const char **pointers;       // room for argv and envp
+    const char **pointers; // room for argv and envp
     struct ck_slot slot[CK_MAX_SLOTS];
 };
 

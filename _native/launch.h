@@ -26,7 +26,7 @@ struct ck_launch {
     int target;          // pidfd for JOIN_NAMESPACES, else -1
     int cgroup;          // O_DIRECTORY descriptor of the cgroup to start in, else -1
     uint32_t namespaces; // CK_NS_*: new namespaces for the child (0 for exec plans)
-    bool own_memory;     // no CLONE_VM, as with a target: the plan has FORK_INIT
+    bool own_memory;     // no CLONE_VM: the plan has FORK_INIT
     bool enter_cgroup;   // the child joins the cgroup itself, as its first act (CK_SET_ENTER_CGROUP)
     // set by ck_launch_prepare
     struct ck_outcome *outcome; // MAP_SHARED, valid until ck_launch_release
@@ -43,7 +43,7 @@ int ck_launch_prepare(struct ck_launch *launch);
 
 // clone3 the child. Returns its pid in the caller's namespace, or -errno. *pidfd gets a CLOEXEC pidfd.
 // The child has default signal dispositions and, at exec, an empty signal mask.
-// With JOIN_NAMESPACES the process that goes on is another one: its pid is outcome->pid once the
+// With ENTER_PID_NAMESPACE the process that goes on is another one: its pid is outcome->pid once the
 // report socket says EOF or the cloned one was reaped; it is a child of the caller too (CLONE_PARENT).
 long ck_launch_clone(struct ck_launch *launch, int *pidfd);
 

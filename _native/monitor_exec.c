@@ -71,7 +71,7 @@ int ck_session_open(struct ck_monitor *m, uint32_t client, uint32_t flags, int f
 void ck_session_kill(struct ck_session *session) {
     bool supervised = session->cgroup < 0 && session->launch.own_memory;
     bool launching = session->state == CK_SESSION_LAUNCHING;
-    int32_t pid = session->prepared ? session->launch.outcome->pid : session->pid;
+    int32_t pid = ck_session_went_on(session);
     session->killed = true;
     ck_cgroup_kill(session->cgroup);
     if (supervised && launching)

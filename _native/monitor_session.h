@@ -55,6 +55,7 @@ struct ck_session { // one exec'd process
 
 // monitor_exec.c: what a client says about a session
 int ck_session_open(struct ck_monitor *m, uint32_t client, uint32_t flags, int fds[4]);
+int32_t ck_session_went_on(const struct ck_session *session);
 void ck_session_kill(struct ck_session *session);
 int ck_session_signal(const struct ck_session *session, int signal);
 void ck_session_lost_client(struct ck_session *session);

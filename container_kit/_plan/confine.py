@@ -4,7 +4,8 @@ Theory of operation, the order:
 
 1. limits and the bounding set, while we still have the privileges they take;
 2. groups, gid, uid; a change of uid forgets the parent-death signal, so it is set again;
-3. the working directory, entered as the user and with the user's privileges only;
+3. the working directory, entered as the user and with the user's privileges only; one that joins
+   a running container is seen by those inside from here on, and has no more rights than they;
 4. no_new_privs and the filter as late as possible: whatever comes after passes it. Without
    no_new_privs a filter takes CAP_SYS_ADMIN, so it comes before the identity (seccomp(2));
 5. the reaping init, so that it is confined like its child; the child is a session of its own;
@@ -23,6 +24,7 @@ from container_kit._plan.ops import (
     Capabilities,
     Chdir,
     ConfineStep,
+    EnterPidNamespace,
     ForkInit,
     Gid,
     Groups,
@@ -54,6 +56,7 @@ def confine_steps(
     init: InitFlag | None,
     terminal: tuple[int, int] | None,
     facts: HostFacts,
+    joins: bool = False,
 ) -> tuple[ConfineStep, ...]:
     """Return the confine phase, all but the host name and `Ready`.
 
@@ -65,6 +68,7 @@ def confine_steps(
         init: None, or how the process that reaps orphans behaves.
         terminal: None, or the rows and columns of a terminal.
         facts: the host.
+        joins: whether the process comes into a running container.
     """
     check_identity(identity, facts)
     filters = _filter(security, facts)
@@ -78,6 +82,7 @@ def confine_steps(
         Capabilities(effective=security.capability_mask if identity.uid == 0 else 0),
         ParentDeathSignal(signal=SIGKILL),
         Chdir(path=working_dir),
+        *((EnterPidNamespace(), ParentDeathSignal(signal=SIGKILL)) if joins else ()),
         StartSession(),
         *((NoNewPrivs(), *filters) if late else ()),
         *_init(init),

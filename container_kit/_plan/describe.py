@@ -55,6 +55,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "Umask": "set the umask {mask}",
     "ForkInit": "stay behind as init[ ({flags})], go on in a child",
     "Ready": "wait until the monitor has recorded this process",
+    "EnterPidNamespace": "go on in a child inside the pid namespace",
     "Exec": "execute {argv}, the first of {candidates}, environment {env}",
 }
 

@@ -124,6 +124,7 @@ def compile_exec_plan(
             init=InitFlag.SUBREAPER if supervise else None,
             terminal=process.tty_size if process.tty else None,
             facts=facts,
+            joins=True,
         ),
         exec=exec_step(process.command, environment),
     )

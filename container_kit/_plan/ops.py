@@ -1,12 +1,8 @@
 """The steps a launch is made of: frozen values that say what to do, not how.
 
-Each class is one op of `_native/ckit.h`: `CODE` is its number there and the fields,
-in order, are its wire format (`FORMAT` is derived from them). Adding an op is one
-class here, one line there and one C function. Nothing in this module touches the
-system; it imports and tests on any platform.
-
-Phases are separate types, so a step in the wrong place does not type-check:
-`GatherStep`, `AttachStep`, `ConfineStep` and the one `Exec`.
+Each class is one op of `_native/ckit.h`: `CODE` is its number there and its fields, in order, are its wire
+format. Adding an op is one class here, one line there and one C function. Phases are separate types, so a
+step in the wrong place does not type-check.
 """
 
 from __future__ import annotations
@@ -31,10 +27,7 @@ _HEADER = struct.Struct("=II")
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class Step:
-    """What all steps have in common: an op code, a wire format, and being equal when they are the same bytes.
-
-    Comparison and `repr` are written once: generating them for each class would make importing slow.
-    """
+    """What all steps have in common. Comparison and `repr` are written once: generating them imports slowly."""
 
     CODE: ClassVar[int]
 
@@ -179,7 +172,7 @@ class LoopbackUp(Step):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class JoinNamespaces(Step):
-    """Enter a running container's namespaces by its pidfd (setns(2)); the rest runs in a child inside them."""
+    """Enter a running container's namespaces by its pidfd (setns(2)), all but the pid namespace at once."""
 
     CODE = 12
     namespaces: Namespace = attrs.field(metadata=on_wire(U32))
@@ -378,6 +371,13 @@ class Ready(Step):
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
+class EnterPidNamespace(Step):
+    """Go on in a child inside the pid namespace joined before; until then nobody inside sees the process."""
+
+    CODE = 54
+
+
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Exec(Step):
     """Execute the first of `candidates` that exists (execve(2))."""
 
@@ -395,6 +395,6 @@ GatherStep: TypeAlias = (
 AttachStep: TypeAlias = Attach | MakeDir | Mask | ReadOnly | ReadOnlyRoot
 ConfineStep: TypeAlias = (
     Hostname | Rlimit | BoundingSet | Groups | Gid | Uid | Capabilities | NoNewPrivs | Seccomp
-    | Terminal | Chdir | Umask | ParentDeathSignal | StartSession | ForkInit | Ready
+    | Terminal | Chdir | Umask | ParentDeathSignal | StartSession | EnterPidNamespace | ForkInit | Ready
 )  # fmt: skip
 AnyStep: TypeAlias = GatherStep | Pivot | AttachStep | ConfineStep | Exec

@@ -9,7 +9,7 @@ from container_kit._runtime.site import Site
 from container_kit._runtime.status import Look, find, forget, is_ephemeral, look
 from container_kit._spec.lifecycle import Action, Status, check_transition
 from container_kit._state import records
-from container_kit.errors import ContainerNotFoundError, InvalidTransitionError
+from container_kit.errors import ContainerNotFoundError, InvalidTransitionError, StorageFullError
 
 _ALIVE = (Status.RUNNING, Status.PAUSED, Status.RESTARTING)
 _END_SECONDS = 5.0
@@ -29,6 +29,8 @@ def remove(site: Site, seen: Look, *, force: bool) -> None:
     if unseen and not force:
         hint = "wait until it runs, or remove(force=True)"
         raise InvalidTransitionError(action="remove", status="being started", container=seen.record.name, hint=hint)
+    if unseen:
+        _mark_stopped(site, seen)
     supervision = site.dismiss(seen.record.id)
     if supervision is not None:
         supervision.let_go()
@@ -43,6 +45,14 @@ def remove(site: Site, seen: Look, *, force: bool) -> None:
     site.collect_retired()
     if not forget(site, seen.record):  # it was started since
         remove(site, find(site, seen.record.id), force=force)
+
+
+def _mark_stopped(site: Site, seen: Look) -> None:
+    # Whoever is starting it learns that its start did not fail by itself.
+    try:
+        records.set_stopped_by_user(site.database, seen.record.id)
+    except (ContainerNotFoundError, StorageFullError):
+        pass
 
 
 def release(site: Site) -> None:

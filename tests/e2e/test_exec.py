@@ -10,7 +10,6 @@ import pytest
 import container_kit as ck
 from container_kit import errors
 from tests.e2e.patience import eventually
-from tests.e2e.patience import eventually
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -127,7 +127,7 @@ class Stage:
         )
 
     @contextmanager
-    def _watched(self, announced: str, strace: Sequence[str]) -> Iterator[None]:
+    def _watched(self, announced: str, strace: Sequence[str]) -> Generator[None]:
         _, _, pid = announced.strip().partition(" ")
         assert pid, f"the caller came to nothing: {announced!r}"
         command = ["strace", "-o", str(self.log), "-p", pid, *strace]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 import pytest
@@ -118,7 +118,7 @@ def test_an_exec_under_way_ends_with_the_monitor(engine: ck.Engine, image: ck.Im
 
 
 @contextmanager
-def stopped(process: ProcessId) -> Iterator[None]:
+def stopped(process: ProcessId) -> Generator[None]:
     """Stop a process with SIGSTOP for a while."""
     processes.signal_process(process, signal.SIGSTOP)
     try:

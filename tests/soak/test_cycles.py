@@ -105,10 +105,12 @@ def test_a_thousand_execs_cost_the_monitor_no_descriptor(engine: ck.Engine, imag
 
 def test_five_hundred_runs_thirty_two_at_once(engine: ck.Engine, image: ck.Image) -> None:
     """Each gets its own output, whatever the others do."""
+
+    def run(number: int) -> ck.Completed[str]:
+        return ck.run(image, ["payload", "echo", str(number)], text=True, engine=engine)
+
     with ThreadPoolExecutor(32) as pool:
-        answers = list(
-            pool.map(lambda n: ck.run(image, ["payload", "echo", str(n)], text=True, engine=engine), range(500))
-        )
+        answers = list(pool.map(run, range(500)))
 
     assert [f"{number}\n" for number in range(500)] == [answer.stdout for answer in answers]
     assert {0} == {answer.returncode for answer in answers}

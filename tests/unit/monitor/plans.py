@@ -90,7 +90,7 @@ def execute(*argv: str) -> bytes:
 
 def exec_plan(*argv: str, namespaces: int = NAMESPACES, extra: Sequence[bytes] = ()) -> list[bytes]:
     """Return the plan of a further process in a container."""
-    return [step(12, u32(namespaces)), step(13, u32(signal.SIGKILL)), *extra, execute(*argv)]
+    return [step(12, u32(namespaces)), step(54), step(13, u32(signal.SIGKILL)), *extra, execute(*argv)]
 
 
 def terminal_steps() -> list[bytes]:

@@ -16,6 +16,7 @@ from container_kit._plan.encode import encode_exec_request
 from container_kit._plan.ops import (
     Attach,
     AttachHow,
+    EnterPidNamespace,
     Exec,
     JoinNamespaces,
     MountAttr,
@@ -278,5 +279,5 @@ def execute(*paths: str, argv: tuple[str, ...] = ("payload", "true")) -> tuple[S
 
 def join(driver: Driver, into: Running, *end: Step, flags: str = "") -> Launch:
     """Run steps inside the namespaces of a running container."""
-    steps = (JoinNamespaces(namespaces=SIX), *end)
+    steps = (JoinNamespaces(namespaces=SIX), EnterPidNamespace(), *end)
     return driver.run(steps, namespaces=Namespace(0), target=into.pid, flags=flags)

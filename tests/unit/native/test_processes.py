@@ -11,6 +11,7 @@ import pytest
 
 from container_kit._plan.ops import (
     Chdir,
+    EnterPidNamespace,
     JoinNamespaces,
     MountAttr,
     Namespace,
@@ -235,7 +236,7 @@ def test_joining_enters_every_namespace(driver: Driver, inhabited: Running, flag
 def test_joined_process_has_the_namespaces_of_the_target(driver: Driver, inhabited: Running, flags: str) -> None:
     """Each of the six is the target's; the user namespace was left out and is ours."""
     running = driver.start(
-        (JoinNamespaces(namespaces=SIX), *run_payload("cat")),
+        (JoinNamespaces(namespaces=SIX), EnterPidNamespace(), *run_payload("cat")),
         namespaces=Namespace(0),
         target=inhabited.pid,
         flags=flags,
@@ -255,13 +256,13 @@ def test_steps_after_joining_keep_their_numbers(driver: Driver, inhabited: Runni
     """A failure in the second process is reported like any other."""
     launch = join(driver, inhabited, Umask(), Chdir(path=ContainerPath("/no/such")), flags=flags)
 
-    assert launch.failure == (2, errno.ENOENT)
+    assert launch.failure == (3, errno.ENOENT)
     assert (launch.status, launch.joined_status) == (0, 125 << 8)
 
 
 def test_joining_without_a_target_fails(driver: Driver) -> None:
     """No pidfd, no namespaces."""
-    steps = (JoinNamespaces(namespaces=SIX), *run_payload("true"))
+    steps = (JoinNamespaces(namespaces=SIX), EnterPidNamespace(), *run_payload("true"))
 
     assert driver.run(steps, namespaces=Namespace(0)).failure == (0, errno.EBADF)
 

@@ -11,6 +11,7 @@ import pytest
 
 from container_kit._plan.ops import (
     Chdir,
+    EnterPidNamespace,
     ForkInit,
     InitFlag,
     JoinNamespaces,
@@ -110,7 +111,7 @@ def start_session(driver: Driver, into: Running, *steps: Step) -> tuple[Running,
     """Start an exec session of five orphans in sessions of their own, under a reaper; return both."""
     under_reaper = (ForkInit(flags=InitFlag.SUBREAPER), *steps, *run_payload("fork-tree", "5"))
     running = driver.start(
-        (JoinNamespaces(namespaces=SIX), *under_reaper),
+        (JoinNamespaces(namespaces=SIX), EnterPidNamespace(), *under_reaper),
         namespaces=Namespace(0),
         target=into.pid,
         flags="m",

@@ -83,6 +83,8 @@ def report(results: dict[str, Result], notes: dict[str, Any], machine: dict[str,
         if complaint:
             print(f"{peer}: {complaint}")
     print(f"\n{as_text(results)}")
+    if (first := results.get("import", Result()).detail.get("until_the_first_call")) is not None:
+        print(f"\nimporting loads names when they are first used; all that a first `run` needs: {first:.0f} ms")
     if notes["phases_us"]:
         phases = ", ".join(f"{name} {value:.0f}" for name, value in notes["phases_us"].items())
         print(f"\nphases of a run, us (median): {phases}")

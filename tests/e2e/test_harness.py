@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 import container_kit as ck
+
+pytestmark = pytest.mark.smoke
 
 
 def test_a_container_runs_and_leaves_nothing(engine: ck.Engine, payload_rootfs: Path) -> None:

@@ -4,7 +4,7 @@
     root      everything, as root
     user      integration and e2e, as a user with subordinate ids and a delegated cgroup
     plain     the same as a user with one id only
-    guest     what is marked `guest`, in a virtual machine that has nothing but cgroup v2
+    guest     what is marked `guest` or `smoke`, in a virtual machine that has nothing but cgroup v2
 
 Not as root, only what the present user can do is run. The last line is "N passed, N failed, N skipped".
 """
@@ -23,7 +23,7 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parents[2]
 HOST = CHECKOUT / "tests" / "host"
 PYTEST = [sys.executable, "-B", "-m", "pytest", "-q", "--no-header", "--durations=8", "-p", "no:cacheprovider"]
-STORIES = ["tests/integration", "tests/e2e"]
+STORIES = ["tests/integration", "tests/e2e", "tests/faults"]
 LONGEST = 600  # seconds of one run
 NOTHING_SELECTED = 5  # pytest's exit status
 
@@ -105,7 +105,7 @@ def plan_runs(arguments: list[str]) -> list[Run]:
         Run("root", "everything, as root", [], [*ordinary, *arguments]),
         Run("user", "a user with subordinate ids", [*as_user, "cktest"], [*ordinary, *STORIES, *arguments]),
         Run("plain", "a user with one id", [*as_user, "ckplain"], [*ordinary, *STORIES, *arguments]),
-        Run("guest", "nothing but cgroup v2", guest, ["-m", "guest", *STORIES, *arguments]),
+        Run("guest", "nothing but cgroup v2", guest, ["-m", "guest or smoke", *STORIES, *arguments]),
     ]
 
 

@@ -22,6 +22,8 @@ import attrs
 
 from container_kit._runtime.session import Ending
 from container_kit._runtime.state_file import Usage
+from container_kit._spec.container_config import check_tty_size
+from container_kit._spec.healthcheck import check_timeout
 from container_kit._spec.signals import parse_signal
 from container_kit.errors import WaitTimeoutError
 
@@ -30,6 +32,8 @@ DEVNULL = subprocess.DEVNULL
 STDOUT = subprocess.STDOUT
 
 _CHUNK = 1 << 16
+_LONGEST_POLL_MS = 2**31 - 1  # poll(2)
+_LAST_READS = 64  # a pipe holds one chunk, a terminal gives a few KiB a read
 
 
 @attrs.frozen
@@ -171,7 +175,12 @@ class Process:
             self._end_stdin()
 
     def resize(self, rows: int, columns: int) -> None:
-        """Set the size of the process's terminal; without a tty nothing happens."""
+        """Set the size of the process's terminal; without a tty nothing happens.
+
+        Raises:
+            InvalidSpecError: a side is not 1 to 65535.
+        """
+        check_tty_size((rows, columns))
         if self._terminal >= 0:
             fcntl.ioctl(self._terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
@@ -184,14 +193,20 @@ class Process:
         Raises:
             WaitTimeoutError: nothing happened for `idle_timeout` seconds.
         """
+        idle = check_timeout(idle_timeout)
+        return self._events(lambda: idle)
+
+    def _events(self, patience: Callable[[], float | None]) -> Iterator[Event]:
+        """Yield as `events`; `patience` says, each time, for how many seconds to wait at most."""
         streams = {stream.fileno(): kind for stream, kind in ((self.stdout, Stdout), (self.stderr, Stderr)) if stream}
         poller = select.poll()
         for fd in (*streams, self._session.fileno()):
             poller.register(fd, select.POLLIN)
         while True:
-            ready = poller.poll(None if idle_timeout is None else idle_timeout * 1000)
+            seconds = patience()
+            ready = poller.poll(None if seconds is None else min(max(0.0, seconds * 1000), _LONGEST_POLL_MS))
             if not ready:
-                raise WaitTimeoutError(waiting_for=f"output of {list(self.args)}", timeout=idle_timeout or 0.0)
+                raise WaitTimeoutError(waiting_for=f"output of {list(self.args)}", timeout=seconds or 0.0)
             for fd in [fd for fd, _ in ready if fd in streams]:
                 data = _read(fd)
                 if data:
@@ -208,12 +223,14 @@ class Process:
         """Feed stdin, collect what comes until the end, and return (stdout, stderr).
 
         Raises:
-            WaitTimeoutError: `timeout` seconds passed without any output or end.
+            WaitTimeoutError: `timeout` seconds passed before the end; the process goes on.
         """
+        limit = check_timeout(timeout)
+        deadline = None if limit is None else time.monotonic() + limit
         feeder = _Feeder(self.stdin, data or b"", self.close_stdin)
         output: dict[type[Stdout | Stderr], bytearray] = {Stdout: bytearray(), Stderr: bytearray()}
         with feeder:
-            for event in self.events(timeout):
+            for event in self._events(lambda: None if deadline is None else deadline - time.monotonic()):
                 if not isinstance(event, Exited):
                     output[type(event)] += event.data
         return bytes(output[Stdout]), bytes(output[Stderr])
@@ -257,11 +274,12 @@ class Process:
         for fd, kind in streams.items():
             os.set_blocking(fd, False)
             try:
-                data = _read(fd)
+                for _ in range(_LAST_READS):
+                    if not (data := _read(fd)):
+                        break
+                    yield kind(data)
             except BlockingIOError:
                 continue
-            if data:
-                yield kind(data)
 
 
 class _Feeder:

@@ -149,7 +149,8 @@ def remove(path: str, timeout: float = 2.0) -> None:
             for directory, _, _ in os.walk(path, topdown=False):
                 os.rmdir(directory)
         except FileNotFoundError:
-            return
+            if not exists(path):
+                return  # else another process removes its children, too: look again
         except OSError as err:
             if err.errno != errno.EBUSY or time.monotonic() > deadline:
                 raise CgroupError(attempted=f"cannot remove the control group {path}", errno=err.errno) from err

@@ -14,6 +14,7 @@ from container_kit._runtime.failures import typed_refusals
 from container_kit._runtime.messages import AttachFlag, Message, MessageType
 from container_kit._runtime.session import Session
 from container_kit._runtime.site import Site
+from container_kit._spec.container_config import check_tty_size
 from container_kit.errors import HostError, InvalidTransitionError
 
 
@@ -73,6 +74,7 @@ def attach(site: Site, container_id: str, *, stdin: bool, tty: bool) -> Attachme
 
 def resize(site: Site, container_id: str, rows: int, columns: int) -> None:
     """Set the size of a container's terminal; without one nothing happens."""
+    check_tty_size((rows, columns))
     try:
         with Connection.open(site.home.container_runtime_dir(container_id)) as connection:
             connection.ask(Message(MessageType.RESIZE, value=rows << 16 | columns))

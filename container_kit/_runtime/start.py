@@ -36,6 +36,7 @@ from container_kit.errors import (
     InvalidTransitionError,
     LaunchError,
     NameInUseError,
+    StorageFullError,
 )
 
 _NAME_ATTEMPTS = 20
@@ -142,8 +143,11 @@ def start(site: Site, seen: Look) -> None:
             start(site, find(site, record.id))
             return
         raise
-    journal.append(site.database, record.id, record.name, "start")
     _hand_over(site, record, supervision)
+    try:
+        journal.append(site.database, record.id, record.name, "start")
+    except StorageFullError:
+        pass  # it runs, which counts more than the word about it
 
 
 @typed_refusals("cannot run a container")

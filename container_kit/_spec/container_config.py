@@ -110,7 +110,7 @@ def _check_process(config: ContainerConfig | ProcessConfig) -> None:
     for group in config.groups:
         parse_group(group)
     if config.tty_size != DEFAULT_TTY_SIZE:
-        _check_tty_size(config.tty_size)
+        check_tty_size(config.tty_size)
 
 
 def _check_system(config: ContainerConfig) -> None:
@@ -145,7 +145,8 @@ def _check_lifetime(config: ContainerConfig) -> None:
         raise InvalidSpecError(field="remove", value=True, reason=reason)
 
 
-def _check_tty_size(size: tuple[int, ...]) -> None:
+def check_tty_size(size: tuple[int, ...]) -> None:
+    """Raise unless a terminal can have this size (rows, columns)."""
     if len(size) != 2 or not all(1 <= side <= 65535 for side in size):
         raise InvalidSpecError(field="tty_size", value=size, reason="must be (rows, columns), each 1 to 65535")
 

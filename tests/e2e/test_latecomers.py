@@ -15,6 +15,8 @@ from container_kit._runtime import launch, status
 from container_kit._runtime.messages import Blame, Message, MessageType
 from container_kit._runtime.remove import remove
 from container_kit._runtime.supervision import Supervision
+from container_kit._spec.lifecycle import Status
+from container_kit._state import records
 
 
 def in_time(action: Callable[[], object], seconds: float = 20.0) -> object:
@@ -50,10 +52,10 @@ def test_a_stop_mark_that_comes_late_keeps_the_exit_code(
     """The container ended by itself, and somebody noted it, between the look and the mark."""
     box = ck.start(image, ["payload", "exit", "7"], detach=True, engine=engine)
     late = ck.Container.get(box.id, engine=engine)
-    started = status.records.get(engine.site.database, box.id)
+    started = records.get(engine.site.database, box.id)
     box.wait(10)
     assert box.exit_code == 7
-    seen = status.Look(record=started, status=status.Status.EXITED)
+    seen = status.Look(record=started, status=Status.EXITED)
     monkeypatch.setattr(late, "_look", lambda: seen)
 
     late.stop()

@@ -181,3 +181,19 @@ def test_what_cannot_be_spawned_leaves_nothing(box: ck.Container) -> None:
             box.spawn(["no-such-command"], tty=tty)
 
     eventually(lambda: [] == inside(box), "nothing is left inside")
+
+
+def test_communicate_ends_waiting_although_output_keeps_coming(box: ck.Container) -> None:
+    """Its timeout is for the whole conversation, as `subprocess` has it."""
+    with box.spawn(["sh", "-c", "while true; do echo again; sleep 0.05; done"]) as process:
+        with pytest.raises(errors.WaitTimeoutError):
+            process.communicate(timeout=0.5)
+
+        assert process.returncode is None
+
+
+@pytest.mark.parametrize("size", [(0, 80), (24, 65536), (-1, 1)])
+def test_a_terminal_cannot_have_an_impossible_size(box: ck.Container, size: tuple[int, int]) -> None:
+    """The error names what can be."""
+    with box.spawn(["payload", "cat"], tty=True) as process, pytest.raises(errors.InvalidSpecError, match="65535"):
+        process.resize(*size)

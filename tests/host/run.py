@@ -2,7 +2,7 @@
 """run.py [--no-skips] [PYTEST ARGUMENT…]: runs the whole suite in every way this machine allows and adds it up.
 
     root      everything, as root
-    user      integration and e2e, as a user with subordinate ids and a delegated cgroup
+    user      integration, e2e and faults, as a user with subordinate ids and a delegated cgroup
     plain     the same as a user with one id only
     guest     what is marked `guest` or `smoke`, in a virtual machine that has nothing but cgroup v2
 

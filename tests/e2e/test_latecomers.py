@@ -14,6 +14,7 @@ from container_kit import errors
 from container_kit._runtime import launch, status
 from container_kit._runtime.messages import Blame, Message, MessageType
 from container_kit._runtime.remove import remove
+from container_kit._runtime.site import Site
 from container_kit._runtime.supervision import Supervision
 from container_kit._spec.lifecycle import Status
 from container_kit._state import records
@@ -113,8 +114,11 @@ def test_ctrl_c_during_a_start_is_not_taken_for_a_lost_launch(
         supervision.failed = Message(MessageType.FAILED, step=Blame.LOST)
         raise KeyboardInterrupt
 
+    def try_again(site: Site, supervision: Supervision) -> bool:
+        pytest.fail("tried again")
+
     monkeypatch.setattr(Supervision, "await_started", interrupted)
-    monkeypatch.setattr(launch, "may_try_again", lambda *_: pytest.fail("tried again"))
+    monkeypatch.setattr(launch, "may_try_again", try_again)
 
     with pytest.raises(KeyboardInterrupt):
         ck.start(image, ["payload", "sleep", "1000"], engine=engine)

@@ -144,10 +144,10 @@ static void launch_is_over(struct ck_monitor *m) {
         return ck_fail(m, outcome.step, outcome.error, outcome.detail);
     if (outcome.state == CK_OUTCOME_PENDING && died_on_its_way(&m->run))
         return ck_fail(m, CK_STEP_LOST, ECHILD, 0);
+    started(m, &outcome);
     ck_launch_release(&m->run.launch);
     m->run.prepared = false;
     ck_close_fd(&m->run.stat);
-    started(m, &outcome);
 }
 
 static void report_ready(struct ck_monitor *m, uint32_t index) {

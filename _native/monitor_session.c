@@ -94,7 +94,7 @@ static void launch_is_over(struct ck_monitor *m, struct ck_session *session) {
     struct ck_outcome outcome = *session->launch.outcome;
     int32_t went_on = session->reaped ? outcome.pid : ck_session_went_on(session);
     session->pid = went_on ? went_on : session->first;
-    release(session);
+    ck_close_fd(&session->report);
     if (outcome.state == CK_OUTCOME_FAILED)
         session->failure = (struct ck_failure){outcome.step, outcome.error, outcome.detail};
     else if (outcome.state == CK_OUTCOME_PENDING && died_on_its_way(session))
@@ -108,6 +108,7 @@ static void launch_is_over(struct ck_monitor *m, struct ck_session *session) {
                                  .step = session->failure.step,
                                  .error = session->failure.error,
                                  .detail = session->failure.detail});
+    release(session); // whoever waits has been told
     if (session->killed)
         ck_session_kill(session);
 }

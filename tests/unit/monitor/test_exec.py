@@ -213,7 +213,7 @@ def test_what_an_exec_leaves_running_keeps_running(cgroup_bench: Bench) -> None:
     exited = channel.expect(wire.EXITED)
 
     assert signal.SIGKILL == exited.value
-    assert 2 == len(payload_processes())
+    wait_for(lambda: len(payload_processes()) == 2, "init and what the exec left")  # one that forks may be missed once
 
 
 def test_a_flood_of_execs_is_served_or_refused(cgroup_bench: Bench) -> None:

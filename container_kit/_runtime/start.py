@@ -89,7 +89,7 @@ def start_new(site: Site, record: ContainerRecord, *, named: bool) -> ContainerR
     supervision = launch.spawn(site, spec, plan)
     try:
         record = _record_run(site, record, supervision, named=named)
-        supervision.go()
+        _go(site, record, supervision)
         launch.await_started(site, plan, supervision)
     except BaseException as err:
         supervision.let_go()
@@ -174,7 +174,7 @@ def run_captured(
         finished = False
         try:
             record = _record_run(site, record, supervision, named=named)
-            supervision.go()
+            _go(site, record, supervision)
             site.mark("state")
             finished = capture.collect(supervision.fileno(), lambda: _is_over(supervision), deadline)
             site.mark_run(supervision)
@@ -199,8 +199,12 @@ def _record_run(site: Site, record: ContainerRecord, supervision: Supervision, *
     with site.database.transaction():
         record = _insert(site, record, named=named)
         journal.append(site.database, record.id, record.name, "create", image=record.image_name)
-        journal.append(site.database, record.id, record.name, "start")
     return record
+
+
+def _go(site: Site, record: ContainerRecord, supervision: Supervision) -> None:
+    supervision.go()
+    journal.append(site.database, record.id, record.name, "start")  # while the monitor launches
 
 
 def _is_clean(supervision: Supervision) -> bool:

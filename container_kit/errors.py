@@ -12,8 +12,13 @@
     │  └─ NameInUseError · InUseError · InvalidTransitionError · AmbiguousIdError
     ├─ ImageError
     │  └─ DigestMismatchError · UnsupportedMediaTypeError · UnsafeArchiveError
-    ├─ RegistryError                       status, code, url
-    │  └─ AuthenticationError · RateLimitedError · ManifestUnknownError
+    ├─ RegistryError                       status, code, url, reason
+    │  ├─ AuthenticationError · RateLimitedError · ManifestUnknownError
+    │  └─ ImageUnreachableError (ConnectionError)
+    ├─ PathError (OSError)                 path, errno, operation
+    │  ├─ PathNotFoundError (FileNotFoundError) · PathExistsError (FileExistsError)
+    │  ├─ PathIsADirectoryError (IsADirectoryError) · PathNotADirectoryError (NotADirectoryError)
+    │  └─ PathPermissionError (PermissionError)
     ├─ HostError (OSError)                 errno
     │  └─ UnsupportedHostError · CgroupError · NetworkSetupError · RootDirectoryError
     ├─ StateError                          path, reason
@@ -268,7 +273,13 @@ class UnsupportedMediaTypeError(ImageError):
 
 
 class UnsafeArchiveError(ImageError):
-    """An archive tries to write where it must not."""
+    """An archive that is malformed, tries to write where it must not, or is larger than allowed; `entry` is to blame."""
+
+    entry: str = ""
+
+    def _sentence(self) -> str:
+        place = f" (entry {_shortened(repr(self.entry), 120)})" if self.entry else ""
+        return f"{super()._sentence()}{place}"
 
 
 class RegistryError(ContainerKitError):
@@ -277,10 +288,12 @@ class RegistryError(ContainerKitError):
     url: str
     status: int | None = None
     code: str | None = None
+    reason: str = ""
 
     def _sentence(self) -> str:
         answer = " ".join(str(part) for part in (self.status, self.code) if part is not None)
-        return f"registry {self.url} answered {answer or 'nothing useful'}"
+        said = f": {self.reason}" if self.reason else ""
+        return f"registry {self.url} answered {answer or 'nothing useful'}{said}"
 
 
 class AuthenticationError(RegistryError):
@@ -288,11 +301,72 @@ class AuthenticationError(RegistryError):
 
 
 class RateLimitedError(RegistryError):
-    """The registry wants fewer requests."""
+    """The registry wants fewer requests; `retry_after` is in seconds, where it said."""
+
+    retry_after: float | None = None
 
 
 class ManifestUnknownError(RegistryError):
     """The registry has no such image."""
+
+
+class ImageUnreachableError(RegistryError, ConnectionError):
+    """No registry and no mirror could be reached; `attempts` says what each of them did."""
+
+    attempts: tuple[str, ...] = ()
+
+    def _sentence(self) -> str:
+        return f"cannot reach registry {self.url}: {'; '.join(self.attempts) or self.reason}"
+
+
+# ── files in images and containers ───────────────────────────────────────────
+
+
+class PathError(ContainerKitError, OSError):
+    """A file in a container or an image could not be reached, read or changed."""
+
+    path: str
+    errno: int | None = None
+    operation: str = ""
+
+    def _sentence(self) -> str:
+        verb = f"cannot {self.operation} " if self.operation else ""
+        return f"{verb}{self.path!r}{_because(self.errno)}"
+
+
+class PathNotFoundError(PathError, FileNotFoundError):
+    """There is no such file."""
+
+
+class PathExistsError(PathError, FileExistsError):
+    """There is a file of that name already."""
+
+
+class PathIsADirectoryError(PathError, IsADirectoryError):
+    """It is a directory."""
+
+
+class PathNotADirectoryError(PathError, NotADirectoryError):
+    """It, or something on the way to it, is not a directory."""
+
+
+class PathPermissionError(PathError, PermissionError):
+    """The file may not be reached or changed like this."""
+
+
+_PATH_ERRORS: dict[int, type[PathError]] = {
+    _errno.ENOENT: PathNotFoundError,
+    _errno.EEXIST: PathExistsError,
+    _errno.EISDIR: PathIsADirectoryError,
+    _errno.ENOTDIR: PathNotADirectoryError,
+    _errno.EACCES: PathPermissionError,
+    _errno.EPERM: PathPermissionError,
+}
+
+
+def path_error(errno: int, path: str, operation: str = "") -> PathError:
+    """Return the `PathError` for an errno, as the subclass that says the same as the builtin."""
+    return _PATH_ERRORS.get(errno, PathError)(path=path, errno=errno, operation=operation)
 
 
 # ── the host ─────────────────────────────────────────────────────────────────

@@ -41,12 +41,17 @@ static int do_step(struct ck_run *run) {
     return op_table[code](run, field);
 }
 
+int ck_walk_here(struct ck_run *run) {
+    int err = 0;
+    while (run->step < run->plan.count && (err = do_step(run)) == 0)
+        run->step++;
+    return err;
+}
+
 void ck_walk(struct ck_run *run) {
-    for (; run->step < run->plan.count; run->step++) {
-        int err = do_step(run);
-        if (err < 0)
-            fail(run, err);
-    }
+    int err = ck_walk_here(run);
+    if (err < 0)
+        fail(run, err);
     __atomic_store_n(&run->outcome->state, CK_OUTCOME_DONE, __ATOMIC_RELEASE);
     ck_exit(0);
 }
@@ -157,24 +162,33 @@ int ck_launch_prepare(struct ck_launch *launch) {
     return 0;
 }
 
+void ck_run_begin(struct ck_run *run, const struct ck_plan *plan, struct ck_outcome *outcome) {
+    *run = (struct ck_run){
+        .plan = *plan,
+        .rest = {plan->steps, plan->steps + plan->size},
+        .outcome = outcome,
+        .report = -1,
+        .target = -1,
+        .stdio = {-1, -1, -1},
+        .root = -1,
+        .cgroup = -1,
+    };
+    for (uint32_t i = 0; i < CK_MAX_SLOTS; i++)
+        run->slot[i] = (struct ck_slot){.fd = -1};
+}
+
 static struct ck_run *make_run(const struct ck_launch *launch) {
     unsigned char *memory = launch->memory;
     struct ck_run *run = (struct ck_run *)(memory + RUN_AT);
-    run->plan = launch->plan;
-    run->rest = (struct ck_cursor){launch->plan.steps, launch->plan.steps + launch->plan.size};
-    run->step = 0;
-    run->outcome = launch->outcome;
+    ck_run_begin(run, &launch->plan, launch->outcome);
     run->report = launch->report;
     run->target = launch->target;
     for (int i = 0; i < 3; i++)
         run->stdio[i] = launch->stdio[i];
-    run->root = -1;
     run->namespaces = launch->namespaces;
     run->cgroup = launch->enter_cgroup ? launch->cgroup : -1;
     run->own_memory = launch->own_memory;
     run->pointers = (const char **)(run + 1);
-    for (uint32_t i = 0; i < CK_MAX_SLOTS; i++)
-        run->slot[i] = (struct ck_slot){.fd = -1};
     return run;
 }
 

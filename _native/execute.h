@@ -43,7 +43,13 @@ struct ck_run {
 CK_OPS(CK_OP_PROTOTYPE)
 #undef CK_OP_PROTOTYPE
 
-// execute.c: walk the rest of the plan; ends the process.
+// execute.c: a run of this plan that nothing else is known of; the plan must have been checked.
+void ck_run_begin(struct ck_run *run, const struct ck_plan *plan, struct ck_outcome *outcome);
+
+// Walk the rest of the plan: to its end (0), or to the step that fails (-errno; run->step says which).
+int ck_walk_here(struct ck_run *run);
+
+// The same, told by the outcome; ends the process.
 __attribute__((noreturn)) void ck_walk(struct ck_run *run);
 
 // Errors of system calls that return something else on success.

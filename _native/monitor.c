@@ -154,7 +154,7 @@ static void start(struct ck_monitor *m) {
 
 static struct ck_monitor the_monitor; // the program's one object; untouched pages cost nothing
 
-__attribute__((noreturn)) void ck_monitor_main(void) {
+__attribute__((noreturn)) void ck_main(void) {
     struct ck_monitor *m = &the_monitor;
     CK_SYS5(__NR_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
     CK_SYS1(__NR_umask, 0);

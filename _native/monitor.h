@@ -16,6 +16,7 @@
 #include "monitor_format.h"
 #include "monitor_session.h"
 #include "monitor_syscalls.h"
+#include "removal.h"
 
 #define CK_CLIENTS 97u       // [0] is the owner's channel; room for every exec session besides
 #define CK_PLAIN_CLIENTS 32u // connections without an exec session
@@ -27,17 +28,8 @@
 #define CK_HEALTH_OUTPUT 4096u
 
 #define CK_MAX_REQUEST (64u << 20)
-#define CK_TYPE_DIRECTORY 4 // DT_DIR
 
 struct ck_monitor;
-
-struct ck_entry { // struct linux_dirent64, which no header of the kernel declares
-    uint64_t inode;
-    int64_t offset;
-    uint16_t size;
-    uint8_t type;
-    char name[];
-};
 
 struct ck_settings {
     uint32_t flags, owner_pid, namespaces;
@@ -263,11 +255,6 @@ int ck_record(struct ck_monitor *m);
 uint64_t ck_start_time(int stat, uint64_t *task_flags);
 int ck_open_stat(int32_t pid); // /proc/<pid>/stat
 int ck_replace_file(int dir, const char *name, const char *temporary, const char *data, size_t size);
-
-// monitor_remove.c
-bool ck_is_dot(const char *name);
-int ck_remove_tree(struct ck_monitor *m, int parent, const char *name);
-int ck_empty_tree(struct ck_monitor *m, int parent, const char *name);
 
 // monitor_finish.c
 void ck_finish(struct ck_monitor *m);

@@ -57,13 +57,14 @@ static void close_others(const int *keep, int count) {
     }
 }
 
-// ---- the monitor ------------------------------------------------------------------------------
+// ---- our programs -----------------------------------------------------------------------------
 
 #define FIRST_FREE (CK_FD_REQUEST + (int)CK_FD_COUNT)
 
-enum { PROGRAM = CK_FD_COUNT, NOTHING, DESCRIPTORS }; // behind the monitor's own
+enum { PROGRAM = CK_FD_COUNT, NOTHING, DESCRIPTORS }; // behind the program's own
 
 struct spawn {
+    const char *name;
     int fds[DESCRIPTORS]; // as given; the program; /dev/null
     int error;            // set by the child: its memory is ours
 };
@@ -104,9 +105,9 @@ static void reset_signals(void) { // CLONE_CLEAR_SIGHAND leaves ignored what Pyt
         CK_SYS4(__NR_rt_sigaction, signal, &by_default, NULL, sizeof(by_default.mask));
 }
 
-static void become_monitor(void *argument) {
+static void become_program(void *argument) {
     struct spawn *spawn = argument;
-    const char *argv[] = {"ck-monitor", NULL};
+    const char *argv[] = {spawn->name, NULL};
     const char *envp[] = {NULL};
     reset_signals();
     int err = arrange(spawn);
@@ -118,7 +119,7 @@ static void become_monitor(void *argument) {
     ck_exit(127);
 }
 
-static long clone_monitor(struct spawn *spawn, int *pidfd) {
+static long clone_program(struct spawn *spawn, int *pidfd) {
     long stack = map_stack();
     if (stack < 0)
         return stack;
@@ -130,14 +131,14 @@ static long clone_monitor(struct spawn *spawn, int *pidfd) {
         .stack_size = STACK_SIZE,
     };
     uint64_t mask = block_signals();
-    long pid = ck_clone3(&args, become_monitor, spawn); // comes back when the child has executed or ended
+    long pid = ck_clone3(&args, become_program, spawn); // comes back when the child has executed or ended
     restore_signals(mask);
     unmap_stack((void *)stack);
     return pid;
 }
 
-long ck_spawn_monitor(int program, const int fds[CK_FD_COUNT], int *pidfd) {
-    struct spawn spawn = {.error = 0};
+long ck_spawn(int program, const char *name, const int fds[CK_FD_COUNT], int *pidfd) {
+    struct spawn spawn = {.name = name};
     CK_CLOSE int nothing = (int)CK_SYS4(__NR_openat, CK_AT_FDCWD, "/dev/null", O_RDWR | O_CLOEXEC, 0);
     if (nothing < 0)
         return nothing;
@@ -145,7 +146,7 @@ long ck_spawn_monitor(int program, const int fds[CK_FD_COUNT], int *pidfd) {
         spawn.fds[i] = fds[i];
     spawn.fds[PROGRAM] = program;
     spawn.fds[NOTHING] = nothing;
-    long pid = clone_monitor(&spawn, pidfd);
+    long pid = clone_program(&spawn, pidfd);
     if (pid < 0 || spawn.error == 0)
         return pid;
     wait_for((int)pid);

@@ -1,4 +1,4 @@
-// spawn.h: processes that are started beside a running Python: the monitor, and the holder of a
+// spawn.h: processes that are started beside a running Python: our programs, and the holder of a
 // user namespace. Any thread may call; nothing of the caller is forked or changed.
 #ifndef CK_SPAWN_H
 #define CK_SPAWN_H
@@ -7,10 +7,10 @@
 
 #include "ckit.h"
 
-// Start the monitor program: fds[i] becomes descriptor 3 + i, -1 is left out, stdio is /dev/null.
-// It has no arguments, an empty environment, a session of its own, default dispositions and every
+// Start one of our programs: fds[i] becomes descriptor 3 + i, -1 is left out, stdio is /dev/null.
+// It has its name and no arguments, an empty environment, a session of its own, default dispositions and every
 // signal blocked. Returns its pid, or -errno; *pidfd is a CLOEXEC pidfd the caller owns.
-long ck_spawn_monitor(int program, const int fds[CK_FD_COUNT], int *pidfd);
+long ck_spawn(int program, const char *name, const int fds[CK_FD_COUNT], int *pidfd);
 
 // A process that does nothing but keep a new user namespace open.
 struct ck_userns_holder {

@@ -273,7 +273,7 @@ class UnsupportedMediaTypeError(ImageError):
 
 
 class UnsafeArchiveError(ImageError):
-    """An archive that is malformed, tries to write where it must not, or is larger than allowed; `entry` is to blame."""
+    """An archive that is malformed, writes where it must not, or is larger than allowed; `entry` is to blame."""
 
     entry: str = ""
 

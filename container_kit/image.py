@@ -7,19 +7,16 @@ already there, so making one costs nothing and leaves nothing behind.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 
 import attrs
 
-from container_kit._images.host import host_root
+from container_kit._images.host import choose_directories, host_root
 from container_kit._images.mountpoints import build_mountpoints
 from container_kit._spec.image_config import ImageConfig
 from container_kit._spec.paths import ContainerPath, HostPath, parse_host_path
 from container_kit._spec.root_filesystem import OverlayLayers, RootFilesystem
-from container_kit.errors import ImageError, InvalidSpecError
-
-_NEVER_INCLUDED = ("/", "/proc", "/sys", "/dev", "/home", "/root", "/var", "/etc", "/run", "/boot")
+from container_kit.errors import ImageError
 
 
 @attrs.frozen(kw_only=True)
@@ -47,8 +44,7 @@ class Image:
             InvalidSpecError: an included path is not an absolute path of a directory, or would show private parts
                 of the host as a whole (/home, /root, /var, /etc …; directories below them can be included).
         """
-        directories = tuple(dict.fromkeys(path for given in include for path in _with_interpreter(_included(given))))
-        return cls(name="host", config=ImageConfig(command=("/bin/sh",)), include=directories)
+        return cls(name="host", config=ImageConfig(command=("/bin/sh",)), include=choose_directories(include))
 
     @classmethod
     def from_directory(cls, path: str | os.PathLike[str], *, config: ImageConfig | None = None) -> Image:
@@ -75,26 +71,3 @@ class Image:
 
     def __str__(self) -> str:
         return self.name
-
-
-def _included(given: str | os.PathLike[str]) -> HostPath:
-    path = parse_host_path(given, "include")
-    if path in _NEVER_INCLUDED:
-        raise InvalidSpecError(field="include", value=path, reason="shows private parts of the host as a whole")
-    if not os.path.isdir(path):
-        raise InvalidSpecError(field="include", value=path, reason="is not a directory")
-    return path
-
-
-def _with_interpreter(path: HostPath) -> tuple[HostPath, ...]:
-    """Return a directory and, if it is a virtual environment, where its interpreter is installed (PEP 405)."""
-    try:
-        with open(f"{path}/pyvenv.cfg", encoding="utf-8") as file:
-            lines = [line.partition("=") for line in file]
-    except OSError:
-        return (path,)
-    homes = [value.strip() for key, _, value in lines if key.strip() == "home"]
-    prefix = os.path.dirname(os.path.realpath(homes[0])) if homes else sys.base_prefix
-    if prefix in ("/", "/usr", "/usr/local") or not os.path.isdir(prefix):
-        return (path,)
-    return (path, HostPath(prefix))

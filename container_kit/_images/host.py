@@ -16,11 +16,13 @@ import hashlib
 import os
 import shutil
 import stat
+import sys
 from collections.abc import Iterator, Sequence
 
 from container_kit._images.mountpoints import build_mountpoints
-from container_kit._spec.paths import ContainerPath, HostPath
+from container_kit._spec.paths import ContainerPath, HostPath, parse_host_path
 from container_kit._spec.root_filesystem import OverlayLayers, RootFilesystem
+from container_kit.errors import InvalidSpecError
 
 _PROGRAM_DIRECTORIES = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _EMPTY_DIRECTORIES = {
@@ -64,8 +66,18 @@ _GENERATED = {
     "etc/group": "root:x:0:\ndaemon:x:1:\ntty:x:5:\nnogroup:x:65534:\n",
     "etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
 }
+_NEVER_INCLUDED = ("/", "/proc", "/sys", "/dev", "/home", "/root", "/var", "/etc", "/run", "/boot")
 _FORMAT = "2"
 _PUBLIC = 0o755  # whoever a container's user is looks into its root
+
+
+def choose_directories(include: Sequence[str | os.PathLike[str]]) -> tuple[HostPath, ...]:
+    """Return the directories of the host that a caller wants to show, with the interpreters they need.
+
+    Raises:
+        InvalidSpecError: one is no directory, or would show private parts of the host as a whole.
+    """
+    return tuple(dict.fromkeys(path for given in include for path in _with_interpreter(_included(given))))
 
 
 def host_root(layers: HostPath, include: Sequence[HostPath]) -> RootFilesystem:
@@ -172,3 +184,26 @@ def _write(path: str, text: str) -> None:
 
 def _is_real_directory(path: str) -> bool:
     return os.path.isdir(path) and not os.path.islink(path)
+
+
+def _included(given: str | os.PathLike[str]) -> HostPath:
+    path = parse_host_path(given, "include")
+    if path in _NEVER_INCLUDED:
+        raise InvalidSpecError(field="include", value=path, reason="shows private parts of the host as a whole")
+    if not os.path.isdir(path):
+        raise InvalidSpecError(field="include", value=path, reason="is not a directory")
+    return path
+
+
+def _with_interpreter(path: HostPath) -> tuple[HostPath, ...]:
+    """Return a directory and, if it is a virtual environment, where its interpreter is installed (PEP 405)."""
+    try:
+        with open(f"{path}/pyvenv.cfg", encoding="utf-8") as file:
+            lines = [line.partition("=") for line in file]
+    except OSError:
+        return (path,)
+    homes = [value.strip() for key, _, value in lines if key.strip() == "home"]
+    prefix = os.path.dirname(os.path.realpath(homes[0])) if homes else sys.base_prefix
+    if prefix in ("/", "/usr", "/usr/local") or not os.path.isdir(prefix):
+        return (path,)
+    return (path, HostPath(prefix))

@@ -80,7 +80,10 @@ def decode_exit(text: str) -> ExitRecord:
 
 @attrs.frozen(kw_only=True, slots=False)
 class ContainerRecord:
-    """One container's row. The JSON columns are decoded when they are first looked at: lists stay fast."""
+    """One container's row. The JSON columns are decoded when they are first looked at: lists stay fast.
+
+    `image_id` is the digest of the manifest it was made from, empty for one that is not from the store.
+    """
 
     id: ContainerId
     name: str
@@ -94,6 +97,7 @@ class ContainerRecord:
     monitor: str = ""
     stopped_by_user: bool = False
     exit_json: str | None = None
+    image_id: str = ""
 
     @classmethod
     def new(
@@ -105,6 +109,7 @@ class ContainerRecord:
         image: ImageConfig,
         root: RootFilesystem,
         image_name: str = "",
+        image_id: str = "",
         owner: str = "",
         monitor: str = "",
         created_time: float,
@@ -116,6 +121,7 @@ class ContainerRecord:
             phase=Phase.CREATED,
             created_time=created_time,
             image_name=image_name,
+            image_id=image_id,
             config_json=encode_config(config),
             image_json=encode_image_config(image),
             root_json=encode_root_filesystem(root),

@@ -6,6 +6,9 @@
     <root>/locks/<name>              lock files, never removed
     <root>/containers/<id>/          upper, work, log, log.1, …
     <root>/layers/host-<digest>/     skeletons of Image.host()
+    <root>/layers/sha256-<hex>/      unpacked layers by diff_id
+    <root>/images/                   an OCI image layout, and nothing else
+    <root>/ingest/                   content on its way in or out
     <runtime>/<id>/state             written by the monitor
     <runtime>/<id>/control.sock
 
@@ -65,7 +68,8 @@ class Home:
             os.makedirs(os.path.dirname(self.root), exist_ok=True)
         except OSError as error:
             raise _unusable(self.root, "cannot be made", error) from error
-        for path in (self.root, self.containers, self.layers, self.locks, os.path.dirname(self.runtime), self.runtime):
+        own = (self.root, self.containers, self.layers, self.images, self.ingest, self.locks)
+        for path in (*own, os.path.dirname(self.runtime), self.runtime):
             make_private(path)
 
     @property
@@ -84,6 +88,16 @@ class Home:
         return HostPath(f"{self.root}/layers")
 
     @property
+    def images(self) -> HostPath:
+        """The OCI image layout; other tools read and write it as well."""
+        return HostPath(f"{self.root}/images")
+
+    @property
+    def ingest(self) -> HostPath:
+        """The directory of content that is not complete yet, or about to be deleted."""
+        return HostPath(f"{self.root}/ingest")
+
+    @property
     def locks(self) -> HostPath:
         """The directory of lock files."""
         return HostPath(f"{self.root}/locks")
@@ -91,6 +105,10 @@ class Home:
     def lock_file(self, name: str) -> HostPath:
         """Return the path of a lock; `name` is a word of ours, never a caller's."""
         return HostPath(f"{self.locks}/{name}")
+
+    def layer_dir(self, digest: str) -> HostPath:
+        """Return where a layer is unpacked; `digest` is its diff_id, as a parsed `Digest`."""
+        return HostPath(f"{self.layers}/{digest.replace(':', '-')}")
 
     def container_dir(self, container: str) -> HostPath:
         """Return where a container keeps its writable layers and its log."""

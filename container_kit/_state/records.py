@@ -17,7 +17,9 @@ from container_kit._state.container_record import ContainerRecord, ExitRecord, P
 from container_kit._state.database import Connection, Database
 from container_kit.errors import AmbiguousIdError, ContainerNotFoundError, InvalidNameError, NameInUseError
 
-_COLUMNS = "id, name, phase, created_at, image_name, config, image, root, owner, monitor, stopped_by_user, exit"
+_COLUMNS = (
+    "id, name, phase, created_at, image_name, config, image, root, owner, monitor, stopped_by_user, exit, image_id"
+)
 _PLACES = ", ".join("?" * len(_COLUMNS.split(", ")))
 _INSERT = f"INSERT INTO containers ({_COLUMNS}) VALUES ({_PLACES})"  # noqa: S608  # constants only
 _SELECT = f"SELECT {_COLUMNS} FROM containers"  # noqa: S608
@@ -202,6 +204,7 @@ def _row_of(record: ContainerRecord) -> tuple[str | float | int | None, ...]:
         record.monitor,
         record.stopped_by_user,
         record.exit_json,
+        record.image_id,
     )
 
 
@@ -219,4 +222,5 @@ def _record_of(row: tuple[Any, ...]) -> ContainerRecord:
         monitor=row[9],
         stopped_by_user=bool(row[10]),
         exit_json=row[11],
+        image_id=row[12],
     )

@@ -53,5 +53,31 @@ _FIRST = (
     "CREATE TABLE meta (key TEXT PRIMARY KEY NOT NULL, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
 )
 
-MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (_FIRST,)
+_IMAGES = (
+    # The digest of the manifest that a container was made from, '' for one that is not from the store.
+    "ALTER TABLE containers ADD COLUMN image_id TEXT NOT NULL DEFAULT ''",
+    # Trees below layers/ that are complete. durable: they survive a power cut, else they count in this boot only.
+    """
+    CREATE TABLE layers (
+        diff_id TEXT PRIMARY KEY NOT NULL,
+        boot_id TEXT NOT NULL,
+        durable INTEGER NOT NULL,
+        unpacked_at REAL NOT NULL,
+        bytes INTEGER NOT NULL,
+        entries INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID
+    """,
+    # Content that somebody is at work with. process: "pid starttime".
+    """
+    CREATE TABLE leases (
+        token TEXT NOT NULL,
+        digest TEXT NOT NULL,
+        boot_id TEXT NOT NULL,
+        process TEXT NOT NULL,
+        PRIMARY KEY (token, digest)
+    ) STRICT, WITHOUT ROWID
+    """,
+)
+
+MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (_FIRST, _IMAGES)
 VERSION: Final = len(MIGRATIONS)

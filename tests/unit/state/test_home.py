@@ -29,6 +29,9 @@ def test_paths_are_those_of_the_design(tmp_path: Path) -> None:
     assert f"{root}/containers/{ID}" == home.container_dir(ID)
     assert f"{root}/containers/{ID}/log" == home.log_file(ID)
     assert f"{root}/layers" == home.layers
+    assert f"{root}/layers/sha256-{ID}" == home.layer_dir(f"sha256:{ID}")
+    assert f"{root}/images" == home.images
+    assert f"{root}/ingest" == home.ingest
     assert f"{root}/locks/remove" == home.lock_file("remove")
     assert f"{runtime}/{ID}" == home.container_runtime_dir(ID)
     assert f"{runtime}/{ID}/state" == home.state_file(ID)
@@ -76,7 +79,16 @@ def test_directories_are_private_whatever_the_umask(tmp_path: Path, umask: int) 
     finally:
         os.umask(before)
 
-    made = [home.root, home.containers, home.layers, home.locks, os.path.dirname(home.runtime), home.runtime]
+    made = [
+        home.root,
+        home.containers,
+        home.layers,
+        home.images,
+        home.ingest,
+        home.locks,
+        os.path.dirname(home.runtime),
+        home.runtime,
+    ]
     assert {0o40700} == {os.stat(path).st_mode for path in made}
 
 

@@ -18,11 +18,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from benchmarks.images import ImageMatch
 from benchmarks.imports import measure_import
 from benchmarks.lab import CHECKOUT, Lab, describe_machine, prepare_lab
 from benchmarks.match import Match
-from benchmarks.table import Result, as_dicts, as_text
+from benchmarks.table import ROWS, Result, as_dicts, as_text
 
+IMAGE_TURNS = 3
 INSIDE = "CKIT_BENCH_INSIDE"  # set in the mount namespace of our own
 
 
@@ -59,7 +61,14 @@ def measure(lab: Lab, options: argparse.Namespace) -> tuple[dict[str, Result], d
     with ExitStack() as stack:
         match = Match.prepare(stack, lab, turns=turns, quick=options.quick, with_peers=not options.no_peers)
         rows: dict[str, Callable[[], Result]] = {**match.rows(), "import": lambda: measure_import(5 * turns)}
-        wanted = options.only.split(",") if options.only else list(rows)
+        wanted = options.only.split(",") if options.only else [row.key for row in ROWS]
+        parts: dict[str, float] = {}
+        if set(wanted) - set(rows):
+            images = ImageMatch.prepare(
+                stack, lab, turns=1 if options.quick else IMAGE_TURNS, with_peers=not options.no_peers
+            )
+            rows |= images.rows()
+            parts = images.parts()
         for key in wanted:
             results[key] = Result()
             print(f"   measuring {key} …", file=sys.stderr, flush=True)
@@ -67,7 +76,12 @@ def measure(lab: Lab, options: argparse.Namespace) -> tuple[dict[str, Result], d
                 results[key] = rows[key]()
             except (RuntimeError, OSError, ArithmeticError, LookupError, ValueError) as err:
                 print(f"   {key}: {err}", file=sys.stderr, flush=True)
-        notes = {"peers": match.complaints, "heap_mib": match.heap_mib, "phases_us": match.phases()}
+        notes = {
+            "peers": match.complaints,
+            "heap_mib": match.heap_mib,
+            "phases_us": match.phases(),
+            "pull_parts_ms": parts,
+        }
     return results, notes
 
 
@@ -88,6 +102,9 @@ def report(results: dict[str, Result], notes: dict[str, Any], machine: dict[str,
     if notes["phases_us"]:
         phases = ", ".join(f"{name} {value:.0f}" for name, value in notes["phases_us"].items())
         print(f"\nphases of a run, us (median): {phases}")
+    if notes["pull_parts_ms"]:
+        alone = ", ".join(f"{name} {value:.0f}" for name, value in notes["pull_parts_ms"].items())
+        print(f"\nparts of a pull (gzip), each alone, one layer after another, ms: {alone}")
 
 
 def main() -> int:

@@ -33,6 +33,9 @@ class Row:
     """peer → (must, aim): the most that ours may be of the peer's."""
 
 
+HALF = dict.fromkeys(("podman", "docker", "skopeo+umoci"), (0.5, 0.33))
+AS_TAR = {"tar": (1.0, 0.8)}
+
 ROWS = (
     Row(
         key="run",
@@ -50,6 +53,14 @@ ROWS = (
     Row(key="import", title="import, above bare Python", unit="ms", must=40, aim=15, against=Against.VALUE),
     Row(key="rootless", title="rootless run / root's", unit="x", must=1.3, aim=1.1, against=Against.VALUE),
     Row(key="list", title="list 1000 containers", unit="ms", must=50, aim=15, against=Against.VALUE),
+    Row(key="pull_gzip", title="pull and unpack, gzip", unit="s", must=math.inf, aim=math.inf, peer_limits=HALF),
+    Row(key="pull_zstd", title="pull and unpack, zstd", unit="s", must=math.inf, aim=math.inf, peer_limits=HALF),
+    Row(key="unpack_gzip", title="unpack, gzip", unit="s", must=math.inf, aim=math.inf, peer_limits=AS_TAR),
+    Row(key="unpack_zstd", title="unpack, zstd", unit="s", must=math.inf, aim=math.inf, peer_limits=AS_TAR),
+    Row(key="pull_unchanged", title="pull an unchanged tag", unit="ms", must=10, aim=4, against=Against.VALUE),
+    Row(key="pull_memory", title="peak memory of a pull", unit="MiB", must=96, aim=64, against=Against.VALUE),
+    Row(key="save", title="save an archive", unit="s", must=math.inf, aim=math.inf, peer_limits=HALF),
+    Row(key="load", title="load an archive", unit="s", must=math.inf, aim=math.inf, peer_limits=HALF),
 )
 
 
@@ -92,9 +103,9 @@ def best_peer(row: Row, result: Result) -> tuple[str, float] | None:
 def verdict(row: Row, result: Result) -> str:
     """Return aim, must or MISSED, whatever is the best that holds."""
     figure = result.ours if row.against is Against.VALUE else ratio(row, result.ours, result.floor)
-    if figure is None:
+    if figure is None and (result.ours is None or row.must < math.inf):
         return "not measured"
-    judged = [(figure, row.must, row.aim)]
+    judged = [] if figure is None else [(figure, row.must, row.aim)]
     for peer, (must, aim) in row.peer_limits.items():
         against_peer = ratio(row, result.ours, result.peers.get(peer))
         if against_peer is not None:
@@ -134,6 +145,10 @@ def _number(value: float | None, unit: str = "") -> str:
     return f"{value:.{digits}f}{' ' + unit if unit else ''}"
 
 
+def _limit(value: float, mark: str) -> str:
+    return "–" if value == math.inf else f"≤ {value:g}{mark}"
+
+
 def _against_peers(row: Row, result: Result) -> str:
     shown = (
         f"{peer} {_number(value, row.unit)} ({_number(ratio(row, result.ours, value))})"
@@ -154,8 +169,8 @@ def as_text(results: Mapping[str, Result]) -> str:
                 _number(result.ours, row.unit),
                 _number(result.floor, row.unit),
                 _number(ratio(row, result.ours, result.floor)),
-                f"≤ {row.must:g}{mark}",
-                f"≤ {row.aim:g}{mark}",
+                _limit(row.must, mark),
+                _limit(row.aim, mark),
                 _against_peers(row, result),
                 verdict(row, result),
             )

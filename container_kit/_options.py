@@ -12,16 +12,18 @@ from typing import IO, Self, TypedDict
 
 import attrs
 
+from container_kit._images.origins import ImageParts
 from container_kit._runtime import start as _start
 from container_kit._runtime.failures import typed_refusals
 from container_kit._runtime.site import Site
 from container_kit._spec.mounts import Mount, MountKind
 from container_kit._spec.options import ContainerOptions, parse_options
 from container_kit._state.container_record import ContainerRecord
-from container_kit.errors import ImageNotFoundError, InvalidMountError, InvalidSpecError
+from container_kit.errors import InvalidMountError, InvalidSpecError
 from container_kit.image import Image
 
 _LARGEST_ENV_FILE = 1 << 20
+_IMAGE_HINT = "'debian:12', for example, or Image.host()"
 
 
 @typed_refusals("cannot prepare a container")
@@ -31,23 +33,23 @@ def new_record(
     """Return the record of a container that is asked for; nothing is written yet.
 
     Raises:
-        InvalidSpecError: an option makes no sense; ImageNotFoundError: there is no such image.
+        InvalidSpecError: an option makes no sense.
+        ImageNotFoundError, RegistryError: there is no such image, or it cannot be had.
     """
-    if isinstance(image, str):
-        raise ImageNotFoundError(name=image, hint="use Image.host() or Image.from_directory(path)")
-    if not isinstance(image, Image):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
-        raise InvalidSpecError(field="image", value=image, reason="must be an Image", hint="Image.host(), for example")
     config = parse_options(command, options, env_file_text=_env_files(options))
     if config.mounts:
         config = attrs.evolve(config, mounts=tuple(_checked(mount) for mount in config.mounts))
-    return _start.new_record(
-        site,
-        name=options.get("name"),
-        config=config,
-        image=image.config,
-        image_name=image.name,
-        root=image.root(site.home.layers),
-    )
+    return _start.new_record(site, name=options.get("name"), config=config, image=_parts_of(site, image, options))
+
+
+def _parts_of(site: Site, image: Image | str, options: ContainerOptions) -> ImageParts:
+    if isinstance(image, Image):
+        return image.parts(site)
+    if not isinstance(image, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
+        raise InvalidSpecError(field="image", value=image, reason="must be an Image or a name", hint=_IMAGE_HINT)
+    from container_kit._runtime.image_choice import choose_image  # what loads the store and the registry's client
+
+    return choose_image(site, image, policy=options.get("pull") or "missing", platform=options.get("platform"))
 
 
 def as_bytes(data: bytes | str | None) -> bytes | None:

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from container_kit._linux import kernel, processes
 from container_kit._runtime.failures import typed_refusals
@@ -24,6 +24,10 @@ from container_kit._spec.facts import HostFacts, OverlayForm
 from container_kit._state import journal
 from container_kit._state.database import Database
 from container_kit._state.home import Home, find_runtime_parent
+
+if TYPE_CHECKING:
+    from container_kit._images.removal import ImageUsage
+    from container_kit._spec.registries import Registries
 
 _EVENT_SECONDS = 0.02
 
@@ -39,6 +43,8 @@ class Engine:
             `$XDG_DATA_HOME/container_kit` for others. It must be on a file system that overlayfs accepts.
         runtime: where sockets and states of running containers are; None: `/run/container_kit` for root, else
             below `$XDG_RUNTIME_DIR`.
+        registries: mirrors, insecure registries and certificates; None: what Podman's registries.conf and Docker's
+            daemon.json say.
 
     Raises:
         UnsupportedHostError: this host cannot run containers; the hint says what to change.
@@ -46,7 +52,13 @@ class Engine:
         StateError: its database is damaged or newer than this library.
     """
 
-    def __init__(self, root: str | os.PathLike[str] | None = None, *, runtime: str | None = None) -> None:
+    def __init__(
+        self,
+        root: str | os.PathLike[str] | None = None,
+        *,
+        runtime: str | None = None,
+        registries: Registries | None = None,
+    ) -> None:
         kernel.require_linux()
         boot = processes.boot_id()
         parent = runtime or find_runtime_parent(os.geteuid(), os.environ.get("XDG_RUNTIME_DIR"))
@@ -55,7 +67,7 @@ class Engine:
             home.make()
             database = Database(home.database)
             try:
-                self.site = Site(home, database, _host_facts(home, database, boot))
+                self.site = Site(home, database, _host_facts(home, database, boot), registries)
                 reconcile(self.site)
             except BaseException:
                 database.close()
@@ -81,6 +93,32 @@ class Engine:
         """
         self.site.database.check()
         return reconcile(self.site, repair=repair)
+
+    def login(self, registry: str, *, username: str, password: str) -> None:
+        """Check credentials with a registry and keep them for this engine, in a file that only its owner can read.
+
+        They win over those of Docker and Podman.
+
+        Args:
+            registry: its host, with its port if that is not the usual one; `docker.io` is Docker Hub.
+            username: who.
+            password: or an access token.
+
+        Raises:
+            AuthenticationError: the registry does not accept them; nothing is kept.
+            ImageUnreachableError: it does not answer.
+        """
+        self.site.log_in(registry, username, password)
+
+    def logout(self, registry: str) -> bool:
+        """Forget this engine's credentials for a registry; False when there were none."""
+        return self.site.log_out(registry)
+
+    def df(self) -> tuple[ImageUsage, ...]:
+        """Return what each image takes up on disk, and how much of it it shares with others."""
+        from container_kit._images.removal import disk_usage
+
+        return disk_usage(self.site.images)
 
     def events(self, *, since: int = 0, follow: bool = False, timeout: float | None = None) -> Iterator[Event]:
         """Yield what happened to containers, oldest first.

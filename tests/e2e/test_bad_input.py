@@ -219,12 +219,21 @@ def test_an_image_that_is_none_is_refused(engine: ck.Engine, given: Any) -> None
 
 
 def test_an_image_by_name_is_not_found(engine: ck.Engine) -> None:
-    """There is no registry yet; the hint names what there is."""
+    """Without asking a registry; the hint says where to look."""
     with pytest.raises(errors.ImageNotFoundError) as caught:
-        ck.run("alpine:3.20", TRUE, engine=engine)
+        ck.run("alpine:3.20", TRUE, pull="never", engine=engine)
 
     assert "alpine:3.20" == caught.value.name
-    assert "Image.from_directory" in (caught.value.hint or "")
+    assert "Image.list" in (caught.value.hint or "")
+
+
+def test_a_pull_policy_that_there_is_not(engine: ck.Engine) -> None:
+    """The error lists those that there are."""
+    with pytest.raises(errors.InvalidSpecError) as caught:
+        ck.run("alpine:3.20", TRUE, pull="sometimes", engine=engine)  # type: ignore[arg-type]
+
+    assert "pull" == caught.value.field
+    assert "missing" in caught.value.reason
 
 
 @pytest.mark.parametrize("path", ["/nowhere/at/all", "/etc/passwd"])

@@ -14,6 +14,7 @@ from container_kit._spec.log_config import LogConfig
 from container_kit._spec.mounts import Mount
 from container_kit._spec.option_readers import READERS
 from container_kit._spec.options import (
+    ABOUT_THE_IMAGE,
     ContainerOptions,
     ProcessOptions,
     parse_env_file,
@@ -111,7 +112,7 @@ def test_options_and_config_and_readers_name_the_same_things() -> None:
     fields = {field.name for field in attrs.fields(ContainerConfig)}
     options = set(ContainerOptions.__optional_keys__)
 
-    assert fields - {"command"} == options - {"name", "env_file", "tmpfs"}
+    assert fields - {"command"} == options - {"name", "env_file", "tmpfs", *ABOUT_THE_IMAGE}
     assert options - {"env_file"} == set(READERS)
     process = {field.name for field in attrs.fields(ProcessConfig)}
     assert process - {"command"} == set(ProcessOptions.__optional_keys__)

@@ -1,7 +1,7 @@
-"""Compiles the two native things: the extension that Python calls and the monitor program.
+"""Compiles what is native: the extension that Python calls, and the programs `ck-monitor` and `ck-files`.
 
-`ffibuilder` is for setuptools' `cffi_modules`; `compile_monitor` for the build command.
-Run as a program it builds both in place, for work on a checkout. Not a build system: see setup.py.
+`ffibuilder` is for setuptools' `cffi_modules`; `compile_program` for the build command.
+Run as a program it builds all in place, for work on a checkout. Not a build system: see setup.py.
 """
 
 from __future__ import annotations
@@ -33,9 +33,15 @@ EXECUTOR_SOURCES = (
     "ops_terminal.c",
     "reaper.c",
 )
+SHARED_SOURCES = (*EXECUTOR_SOURCES, "freestanding.c", "monitor_format.c", "removal.c", "start.c")
 
-MONITOR_FLAGS = (
-    "-Os",
+# The programs: their own sources, and how they are optimised: a monitor stays in memory, ck-files moves data.
+PROGRAMS = {
+    "ck-monitor": ("monitor*.c", "-Os"),
+    "ck-files": ("files*.c", "-O2"),
+}
+
+PROGRAM_FLAGS = (
     "-D_GNU_SOURCE",
     "-ffreestanding",
     "-fno-stack-protector",
@@ -65,12 +71,16 @@ PREAMBLE = """
 #define F_SEAL_EXEC 0x20
 #endif
 #include "decode.h"
+#include "files.h"
 #include "shim.h"
 #include "spawn.h"
 static const char CK_SETTINGS_FORMAT_TEXT[] = CK_SETTINGS_FORMAT;
 static const unsigned CK_SIZE_OF_REQUEST = sizeof(struct ck_request);
 static const unsigned CK_SIZE_OF_SECTION = sizeof(struct ck_section);
 static const unsigned CK_SIZE_OF_MESSAGE = sizeof(struct ck_message);
+static const unsigned CK_SIZE_OF_FILE_REQUEST = sizeof(struct ck_file_request);
+static const unsigned CK_SIZE_OF_FILE_REPLY = sizeof(struct ck_file_reply);
+static const unsigned CK_SIZE_OF_FILE_STATUS = sizeof(struct ck_file_status);
 """
 
 
@@ -105,16 +115,18 @@ def find_compiler() -> list[str]:
     raise FileNotFoundError("no C compiler: set CC, or install gcc or clang")
 
 
-def monitor_sources() -> list[Path]:
-    """Return the sources of the monitor: the executor, its own files, and what a libc would have given."""
-    own = sorted([*NATIVE.glob("monitor*.c"), *NATIVE.glob("start*.c")])
-    return [*(NATIVE / name for name in (*EXECUTOR_SOURCES, "freestanding.c")), *own]
+def program_sources(name: str) -> list[Path]:
+    """Return the sources of a program: the executor, its own files, and what a libc would have given."""
+    pattern, _ = PROGRAMS[name]
+    own = sorted(path for path in NATIVE.glob(pattern) if path.name not in SHARED_SOURCES)
+    return [*(NATIVE / source for source in SHARED_SOURCES), *own]
 
 
-def compile_monitor(output_path: str | Path, cc: str | None = None, extra_flags: Sequence[str] = ()) -> None:
-    """Compile the monitor: one static, stripped program without a libc.
+def compile_program(name: str, output_path: str | Path, cc: str | None = None, extra_flags: Sequence[str] = ()) -> None:
+    """Compile one of PROGRAMS: static, stripped, without a libc.
 
     Args:
+        name: which one.
         output_path: where the program goes.
         cc: the compiler command; found when missing.
         extra_flags: come last on the command line.
@@ -123,20 +135,23 @@ def compile_monitor(output_path: str | Path, cc: str | None = None, extra_flags:
         subprocess.CalledProcessError: the compiler said no.
     """
     compiler = shlex.split(cc) if cc else find_compiler()
-    flags = [*WARNINGS, *MONITOR_FLAGS, f"-I{NATIVE}", *LINK_FLAGS]
-    sources = [str(path) for path in monitor_sources()]
+    _, optimisation = PROGRAMS[name]
+    flags = [*WARNINGS, optimisation, *PROGRAM_FLAGS, f"-I{NATIVE}", *LINK_FLAGS]
+    sources = [str(path) for path in program_sources(name)]
     subprocess.run([*compiler, *flags, "-o", str(output_path), *sources, *extra_flags], check=True)
 
 
 def build_in_place() -> None:
-    """Build both beside the package's modules."""
+    """Build everything beside the package's modules."""
     package = NATIVE.resolve().parent / "container_kit"
     with tempfile.TemporaryDirectory(prefix=".build-", dir=package) as place:
         built = Path(make_builder(NATIVE.resolve()).compile(tmpdir=place))
-        compile_monitor(f"{place}/ck-monitor")
+        for name in PROGRAMS:
+            compile_program(name, f"{place}/{name}")
         # A program that has the old files mapped keeps them; writing into them would crash it.
         built.replace(package / built.name)
-        Path(place, "ck-monitor").replace(package / "ck-monitor")
+        for name in PROGRAMS:
+            Path(place, name).replace(package / name)
 
 
 if __name__ == "__main__":

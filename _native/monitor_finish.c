@@ -18,7 +18,7 @@ static int remove_runtime(struct ck_monitor *m) {
     ck_sys_unlinkat(m->runtime, "control.sock", 0); // the usual contents, without looking
     ck_sys_unlinkat(m->runtime, "state", 0);
     ck_close_fd(&m->runtime);
-    return ck_remove_tree(CK_AT_FDCWD, m->set.runtime_dir, m->scratch);
+    return ck_remove_tree(CK_AT_FDCWD, m->set.runtime_dir);
 }
 
 // What has to go, in an order that leaves the state file, by which others find the rest, to the last.
@@ -28,7 +28,7 @@ static bool clean_up(struct ck_monitor *m) {
     if (!m->made_container_dir)
         return false;
     if (all)
-        error = ck_remove_tree(CK_AT_FDCWD, m->set.container_dir, m->scratch);
+        error = ck_remove_tree(CK_AT_FDCWD, m->set.container_dir);
     int cgroup_error = ck_cgroup_remove(m);
     if (error && !m->failed.error)
         m->failed.error = -error;

@@ -147,7 +147,7 @@ int ck_clear_work_dirs(struct ck_monitor *m) {
         return 0;
     for (const char *name; !error && (name = ck_next_string(&dirs));)
         if (is_work(name))
-            error = ck_empty_tree(CK_AT_FDCWD, name, m->scratch);
+            error = ck_empty_tree(CK_AT_FDCWD, name);
     return error;
 }
 

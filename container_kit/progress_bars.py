@@ -112,12 +112,16 @@ class _Lines:
         for row in rows:
             if row.finished and (row.subject, row.action) not in self._told:
                 self._told.add((row.subject, row.action))
-                print(describe(row), file=self._stream, flush=True)  # drawing is what it is for
+                self._write(row)
 
     def finish(self, rows: list[Progress]) -> None:
         self.draw(rows[:-1])
-        print(describe(rows[-1]), file=self._stream, flush=True)  # see draw
+        self._write(rows[-1])
         self._told.clear()
+
+    def _write(self, row: Progress) -> None:
+        self._stream.write(f"{describe(row)}\n")
+        self._stream.flush()
 
 
 class _Terminal:

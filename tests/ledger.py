@@ -26,7 +26,7 @@ GRACE = 2.0
 PAUSE = 0.02
 
 # Descriptors that a process makes at its first launch and keeps: at most one of each is no leak.
-KEPT_FOR_LIFE = ("/memfd:ck-monitor", "user:[")
+KEPT_FOR_LIFE = ("/memfd:ck-monitor", "/memfd:ck-files", "user:[")
 # Kinds of which nothing may be missing afterwards either. Of the others a foreign entry may end at any time.
 MAY_NOT_VANISH = frozenset({"mount", "link", "descriptor", "System V object", "firewall rule"})
 

@@ -15,13 +15,14 @@ import os
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Literal, Protocol, cast
 
 import attrs
 
 from container_kit.errors import UnsupportedHostError
 
 MONITOR_PROGRAM = Path(__file__).resolve().parent.parent / "ck-monitor"
+FILES_PROGRAM = MONITOR_PROGRAM.with_name("ck-files")
 MONITOR_FDS = 6
 
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
@@ -54,7 +55,7 @@ class _Lib(Protocol):
     F_SEAL_EXEC: int
     CK_SETTINGS_FORMAT_TEXT: object
 
-    def ck_spawn_monitor(self, program: int, fds: object, pidfd: object) -> int: ...
+    def ck_spawn(self, program: int, name: object, fds: object, pidfd: object) -> int: ...
     def ck_hold_userns(self, holder: object) -> int: ...
     def ck_release_userns(self, holder: object) -> None: ...
     def ck_openat2(self, directory: int, path: bytes, flags: int, mode: int, resolve: int) -> int: ...
@@ -88,12 +89,12 @@ def _checked(result: int, *names: str) -> int:
     return result
 
 
-# ── the monitor ──────────────────────────────────────────────────────────────────────────────────
+# ── our programs ─────────────────────────────────────────────────────────────────────────────────
 
 
 @attrs.frozen
 class _Program:
-    """A descriptor of the monitor program, and how to know that it still is one."""
+    """A descriptor of a program, and how to know that it still is one."""
 
     fd: int
     identity: tuple[int, int]
@@ -111,11 +112,20 @@ _programs: dict[str, _Program] = {}
 
 
 def spawn_monitor(fds: Sequence[int]) -> tuple[int, int]:
-    """Start a monitor process.
+    """Start a monitor process; see `spawn_program`.
 
     Args:
-        fds: the descriptors it gets as 3, 4, …: request, owner channel, user namespace, stdin, stdout,
-            stderr (CK_FD_* in ckit.h); -1 for one that is absent. Borrowed.
+        fds: request, owner channel, user namespace, stdin, stdout, stderr (CK_FD_* in ckit.h).
+    """
+    return spawn_program("ck-monitor", fds)
+
+
+def spawn_program(name: Literal["ck-monitor", "ck-files"], fds: Sequence[int]) -> tuple[int, int]:
+    """Start one of our programs.
+
+    Args:
+        name: which one.
+        fds: the descriptors it gets as 3, 4, …; -1 for one that is absent. Borrowed.
 
     Returns:
         Its pid, to be waited for, and a pidfd, to be closed, both by the caller.
@@ -123,30 +133,33 @@ def spawn_monitor(fds: Sequence[int]) -> tuple[int, int]:
     if len(fds) != MONITOR_FDS:
         raise ValueError(f"{MONITOR_FDS} descriptors wanted, {len(fds)} given")
     shim = _load()
+    program = _open_program(name)
     pidfd = cast("_Pointer", shim.ffi.new("int *", -1))
-    pid = _checked(shim.lib.ck_spawn_monitor(_open_program(), shim.ffi.new("int[]", list(fds)), pidfd))
+    argument = shim.ffi.new("char[]", name.encode("ascii"))
+    pid = _checked(shim.lib.ck_spawn(program, argument, shim.ffi.new("int[]", list(fds)), pidfd))
     return pid, pidfd[0]
 
 
-def _open_program() -> int:
-    program = _programs.get("monitor")
+def _open_program(name: str) -> int:
+    program = _programs.get(name)
     if program is not None and program.is_open():
         return program.fd
     if program is not None:
-        _programs.pop("monitor", None)
-    made = _seal_program()
-    kept = _programs.setdefault("monitor", made)
+        _programs.pop(name, None)
+    made = _seal_program(name)
+    kept = _programs.setdefault(name, made)
     if kept is not made:  # another thread was faster
         os.close(made.fd)
     return kept.fd
 
 
-def _seal_program() -> _Program:
+def _seal_program(name: str) -> _Program:
     """Copy the program to memory where nobody, root in a container included, can change it (CVE-2019-5736)."""
     lib = _load().lib
-    fd = _checked(lib.ck_memfd_create_exec(b"ck-monitor"), "ck-monitor")
+    path = MONITOR_PROGRAM if name == "ck-monitor" else FILES_PROGRAM
+    fd = _checked(lib.ck_memfd_create_exec(name.encode("ascii")), name)
     try:
-        data = memoryview(MONITOR_PROGRAM.read_bytes())
+        data = memoryview(path.read_bytes())
         while data:
             data = data[os.write(fd, data) :]
         os.fchmod(fd, 0o511)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from container_kit._linux import cgroup, idmap, processes
 from container_kit._linux.processes import ProcessId
@@ -20,18 +21,26 @@ from container_kit._spec.identity import Identity
 from container_kit._state.database import Database
 from container_kit._state.home import Home
 
+if TYPE_CHECKING:  # loaded when an image of the store is first used
+    from container_kit._images.store import ImageStore
+    from container_kit._registry.client import Client
+    from container_kit._registry.credentials import Credentials
+    from container_kit._spec.registries import Registries
+
 
 class Site:
     """The resources of one open engine. Thread-safe; after a fork the child opens its own descriptors."""
 
-    def __init__(self, home: Home, database: Database, facts: HostFacts) -> None:
+    def __init__(self, home: Home, database: Database, facts: HostFacts, registries: Registries | None = None) -> None:
         self.home = home
         self.database = database
         self.facts = facts
+        self.registries = registries  # None: what the files of Docker and Podman say
         self.stopwatch: Stopwatch | None = None
         self.enters_cgroups = False  # whether containers join their cgroup themselves; see launch.may_try_again
         self.identities: dict[object, tuple[object, Identity]] = {}  # remembered by accounts
         self._lock = threading.Lock()
+        self._client: tuple[int, Client] | None = None  # and the pid that made it
         self._user_namespace: tuple[int, int] | None = None  # (pid that opened it, descriptor)
         self._devnull = -1
         self._supervisions: dict[str, Supervision] = {}
@@ -50,6 +59,55 @@ class Site:
     @cached_property
     def _cgroup_search(self) -> tuple[str | None, str]:
         return cgroup.find_parent()
+
+    @cached_property
+    def images(self) -> ImageStore:
+        """The engine's images and unpacked layers."""
+        from container_kit._images.store import ImageStore
+
+        return ImageStore(
+            self.home,
+            self.database,
+            rootless=self.facts.rootless,
+            id_map=self.facts.id_map,
+            overlay_form=self.facts.overlay_form,
+            user_namespace=self.user_namespace,
+        )
+
+    def registry_client(self) -> Client:
+        """Return what asks registries, borrowed: it keeps connections open. A child of a fork has its own."""
+        from container_kit._registry.client import Client
+
+        with self._lock:
+            if self._client is None or self._client[0] != os.getpid():
+                self._client = (os.getpid(), Client(self._known_registries, self._credentials))
+            return self._client[1]
+
+    def log_in(self, registry: str, username: str, password: str) -> None:
+        """Keep credentials that the registry accepts."""
+        from container_kit._registry.client import Client
+        from container_kit._registry.credentials import Credentials, Login
+
+        given = Credentials(explicit={registry: Login(username=username, password=password)})
+        with Client(self._known_registries, given) as client:
+            client.check_login(registry)
+        self._credentials.add(registry, username, password)
+
+    def log_out(self, registry: str) -> bool:
+        """Forget the credentials that were kept; False when there were none."""
+        return self._credentials.remove(registry)
+
+    @property
+    def _credentials(self) -> Credentials:
+        from container_kit._registry.credentials import Credentials, credential_files
+
+        return Credentials(own_file=self.home.auth_file, files=credential_files(os.environ, uid=os.geteuid()))
+
+    @cached_property
+    def _known_registries(self) -> Registries:
+        from container_kit._registry.config_files import load_registries
+
+        return self.registries if self.registries is not None else load_registries(os.environ, uid=os.geteuid())
 
     @cached_property
     def own_process(self) -> ProcessId:
@@ -155,4 +213,7 @@ class Site:
             if self._devnull >= 0:
                 os.close(self._devnull)
                 self._devnull = -1
+            if self._client is not None and self._client[0] == os.getpid():
+                self._client[1].close()
+            self._client = None
         self.database.close()

@@ -9,11 +9,13 @@ import time
 
 import attrs
 
+from container_kit._images.origins import ImageParts
 from container_kit._linux import processes
 from container_kit._plan.plans import LaunchPlan
 from container_kit._runtime import launch
 from container_kit._runtime.capture import Capture, Pipes
 from container_kit._runtime.cleanup import remove_runtime_files
+from container_kit._runtime.container_locks import await_writers
 from container_kit._runtime.failures import launch_failure, typed_refusals
 from container_kit._runtime.launch import Specification
 from container_kit._runtime.messages import Blame, ExitFlag, Message, MessageType
@@ -24,15 +26,14 @@ from container_kit._runtime.supervision import Supervision
 from container_kit._spec.container_config import ContainerConfig
 from container_kit._spec.healthcheck import check_timeout
 from container_kit._spec.ids import new_id_from
-from container_kit._spec.image_config import ImageConfig
 from container_kit._spec.lifecycle import Action, check_transition
 from container_kit._spec.names import name_from
-from container_kit._spec.root_filesystem import RootFilesystem
 from container_kit._state import journal, records
 from container_kit._state.container_record import ContainerRecord, ExitRecord, Phase
 from container_kit.errors import (
     ContainerKitError,
     ContainerNotFoundError,
+    ImageNotFoundError,
     InvalidTransitionError,
     LaunchError,
     NameInUseError,
@@ -42,17 +43,16 @@ from container_kit.errors import (
 _NAME_ATTEMPTS = 20
 
 
-def new_record(
-    site: Site, *, name: str | None, config: ContainerConfig, image: ImageConfig, image_name: str, root: RootFilesystem
-) -> ContainerRecord:
+def new_record(site: Site, *, name: str | None, config: ContainerConfig, image: ImageParts) -> ContainerRecord:
     """Return the record of a new container; nothing is written yet."""
     return ContainerRecord.new(
         new_id_from(os.urandom(32)),
         name if name is not None else _generated_name(),
         config=config,
-        image=image,
-        root=root,
-        image_name=image_name,
+        image=image.config,
+        root=image.root,
+        image_name=image.name,
+        image_id=image.id,
         owner="" if config.detach else str(site.own_process),
         created_time=time.time(),
     )
@@ -131,8 +131,9 @@ def start(site: Site, seen: Look) -> None:
     except BaseException:
         supervision.let_go()
         raise
-    supervision.go()
     try:
+        await_writers(site, record.id)
+        supervision.go()
         launch.await_started(site, plan, supervision)
     except BaseException as err:
         supervision.let_go()
@@ -241,6 +242,9 @@ def _ending_of(site: Site, plan: LaunchPlan, supervision: Supervision, *, timed_
 
 
 def _insert(site: Site, record: ContainerRecord, *, named: bool) -> ContainerRecord:
+    """Write the row. From then on the image's layers stay; had they gone before, it would be now that we notice."""
+    if record.image_id and not all(os.path.isdir(lower) for lower in record.root.overlays[0].lowers):
+        raise ImageNotFoundError(name=record.image_name, hint="it was removed just now; pull it again")
     for _ in range(_NAME_ATTEMPTS):
         try:
             records.insert(site.database, record)

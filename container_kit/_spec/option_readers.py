@@ -24,6 +24,9 @@ from container_kit.errors import InvalidCommandError, InvalidSpecError
 T = TypeVar("T")
 
 
+_PULL_POLICIES = ("missing", "always", "never", "newer")
+
+
 def read_command(command: Sequence[str]) -> tuple[str, ...]:
     """Return a command's arguments; one bare string is refused, as it would be split into letters."""
     return _read_words(command, "command")
@@ -144,6 +147,12 @@ def _require_collection(value: object, field: str) -> None:
         raise InvalidSpecError(field=field, value=value, reason="must be a sequence or a mapping, not one value")
 
 
+def _read_pull(value: object) -> object:
+    if value not in _PULL_POLICIES:
+        raise InvalidSpecError(field="pull", value=value, reason=f"must be one of {', '.join(_PULL_POLICIES)}")
+    return value
+
+
 # The types a reader takes are those of `ContainerOptions`; a table of functions cannot say so.
 READERS: dict[str, Callable[[Any], Any]] = {
     "name": check_name,
@@ -175,4 +184,6 @@ READERS: dict[str, Callable[[Any], Any]] = {
     "network": _text("network"),
     "security": _exactly(Security, "a Security", "security"),
     "log": _exactly(LogConfig, "a LogConfig", "log"),
+    "platform": _text("platform"),
+    "pull": _read_pull,
 }

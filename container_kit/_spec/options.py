@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any, Literal, TypeAlias, TypedDict
 
 from container_kit._spec.container_config import ContainerConfig, NetworkMode, ProcessConfig
 from container_kit._spec.healthcheck import Healthcheck, RestartPolicy
@@ -20,6 +20,9 @@ from container_kit._spec.resources import Ulimit
 from container_kit._spec.security import Security
 from container_kit._spec.text import Pairs
 from container_kit.errors import UnknownOptionError
+
+PullPolicy: TypeAlias = Literal["missing", "always", "never", "newer"]
+ABOUT_THE_IMAGE = ("platform", "pull")  # and not part of a config
 
 
 class ContainerOptions(TypedDict, total=False):
@@ -55,6 +58,8 @@ class ContainerOptions(TypedDict, total=False):
     network: NetworkMode | None
     security: Security | None
     log: LogConfig | None
+    platform: str | None
+    pull: PullPolicy | None
 
 
 class ProcessOptions(TypedDict, total=False):
@@ -76,7 +81,7 @@ def parse_options(
 
     Args:
         command: What to run; None or () leaves it to the image.
-        options: As the caller gave them. `name` is checked but is not part of a config;
+        options: As the caller gave them. `name`, `platform` and `pull` are checked but are not part of a config;
             `env_file` is read by the caller, its texts come as `env_file_text`.
         env_file_text: Contents of environment files; later ones win, and `env` wins over all.
 
@@ -84,7 +89,8 @@ def parse_options(
         InvalidSpecError: An option, named in the error's `field`, cannot be; see its subclasses.
     """
     fields = _read(options, ContainerOptions.__optional_keys__)
-    fields.pop("name", None)
+    for option in ("name", *ABOUT_THE_IMAGE):
+        fields.pop(option, None)
     tmpfs = fields.pop("tmpfs", ())
     if tmpfs:
         fields["mounts"] = (*fields.get("mounts", ()), *tmpfs)

@@ -98,6 +98,11 @@ class Home:
         return HostPath(f"{self.root}/ingest")
 
     @property
+    def auth_file(self) -> HostPath:
+        """The file with the credentials of `Engine.login`, in the format of containers-auth.json(5)."""
+        return HostPath(f"{self.root}/auth.json")
+
+    @property
     def locks(self) -> HostPath:
         """The directory of lock files."""
         return HostPath(f"{self.root}/locks")

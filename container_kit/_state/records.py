@@ -7,7 +7,7 @@ thread.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from container_kit._spec.codec import encode_config
@@ -79,6 +79,13 @@ def name_of(database: Database, container: ContainerId) -> str | None:
     """Return the name of the container with this full id, if there is one."""
     rows = database.query("SELECT name FROM containers WHERE id = ?", (container,))
     return str(rows[0][0]) if rows else None
+
+
+def names_made_from(database: Database, images: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the containers that were made from one of these manifests, by digest."""
+    places = ", ".join("?" * len(images))
+    rows = database.query(f"SELECT name FROM containers WHERE image_id IN ({places}) ORDER BY name", images)  # noqa: S608
+    return tuple(str(row[0]) for row in rows)
 
 
 def list_all(database: Database, *, labels: Mapping[str, str | None] | None = None) -> list[ContainerRecord]:

@@ -110,10 +110,11 @@ def plan_runs(arguments: list[str]) -> list[Run]:
 
 
 def prepare() -> None:
-    """Install what the tests need and make their users; only root can."""
+    """Install what the tests need, make their users and a real image; only root can."""
     if os.geteuid() == 0:
         subprocess.run([HOST / "install", "tests"], check=True)
         subprocess.run([HOST / "make-users"], check=True)
+        subprocess.run([CHECKOUT / "tests" / "debian_image.py", CHECKOUT / "build" / "debian-image"], check=True)
 
 
 def summarise(runs: list[Run]) -> int:

@@ -32,7 +32,7 @@ def load_build() -> ModuleType:
 def monitor_program(session_directory: Path) -> Path:
     """Give the monitor, compiled."""
     program = session_directory / "ck-monitor"
-    load_build().compile_monitor(program)
+    load_build().compile_program("ck-monitor", program)
     return program
 
 

@@ -189,7 +189,7 @@ def test_closed_stdio_decoys_and_a_small_limit_do_no_harm(spawned: Path, tmp_pat
     script = f"""
         found = Path({str(tmp_path / "found")!r})
         os.close(os.open("/dev/null", os.O_RDONLY))
-        shim._open_program()
+        shim._open_program("ck-monitor")
         for _ in range(64):
             os.set_inheritable(os.open("/etc", os.O_RDONLY), True)
         reader, writer = os.pipe()
@@ -213,7 +213,7 @@ def test_no_room_at_all_is_an_error_of_the_caller(spawned: Path) -> None:
     """EMFILE comes back as such, and nothing is left behind."""
     script = """
         import errno
-        shim._open_program()
+        shim._open_program("ck-monitor")
         resource.setrlimit(resource.RLIMIT_NOFILE, (7, 7))
         try:
             shim.spawn_monitor([1] * 6)
@@ -234,7 +234,7 @@ def test_program_that_cannot_be_executed_is_an_error(tmp_path: Path, monkeypatch
     garbage.write_bytes(b"no program")
     monkeypatch.setattr(shim, "MONITOR_PROGRAM", garbage)
     monkeypatch.setattr(shim, "_programs", {})
-    shim._open_program()
+    shim._open_program("ck-monitor")
     before = open_fds()
 
     with pytest.raises(OSError, match=os.strerror(errno.ENOEXEC)):
@@ -248,7 +248,7 @@ def test_program_that_cannot_be_executed_is_an_error(tmp_path: Path, monkeypatch
 @pytest.mark.usefixtures("stand_in")
 def test_program_is_sealed(spawned: Path) -> None:
     """Nobody can write, resize or unseal what will be executed (CVE-2019-5736)."""
-    fd = shim._open_program()
+    fd = shim._open_program("ck-monitor")
     wanted = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
     assert fcntl.fcntl(fd, fcntl.F_GET_SEALS) & wanted == wanted
@@ -262,8 +262,8 @@ def test_program_is_sealed(spawned: Path) -> None:
 @pytest.mark.usefixtures("stand_in")
 def test_program_is_made_again_when_somebody_closed_it() -> None:
     """Daemons close all they inherit, and the number may be another file by now."""
-    first = shim._open_program()
-    assert shim._open_program() == first
+    first = shim._open_program("ck-monitor")
+    assert shim._open_program("ck-monitor") == first
 
     impostor = os.open("/dev/null", os.O_RDONLY)
     os.dup2(impostor, first, inheritable=False)

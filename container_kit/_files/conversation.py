@@ -1,0 +1,200 @@
+"""A ck-files process and the conversation with it: started, asked, ended.
+
+Whatever interrupts a request (Ctrl-C, an error) ends the process: what it was about to answer must not
+be taken for the answer to the next request.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Sequence
+
+from container_kit._files.messages import MORE, Reply, Request, receive, send
+from container_kit._files.plan import FilesPlan
+from container_kit._files.view import View
+from container_kit._linux import shim
+from container_kit._linux.memfd import sealed_memfd
+from container_kit._linux.processes import wait_readable
+from container_kit._plan.describe import describe_step
+from container_kit._plan.encode import encode_request
+from container_kit._plan.settings import MonitorFlag, MonitorSettings
+from container_kit._spec.paths import HostPath
+from container_kit.errors import ContainerKitError, HostError
+
+_ABSENT = -1
+# Steps that are none of the plan's (CK_STEP_* in ckit.h).
+_BLAMED = {
+    0x80000001: "reading the request",
+    0x80000002: "joining the user namespace",
+    0x80000003: "entering the directory",
+    0x80000007: "making a mount namespace",
+}
+
+Fault = Callable[[Reply], ContainerKitError]
+
+
+class Conversation:
+    """Owns the process and the socket. Any thread may ask; one request is under way at a time."""
+
+    def __init__(self, pidfd: int, channel: socket.socket) -> None:
+        self._pidfd = pidfd
+        self._channel = channel
+        self._lock = threading.Lock()
+        self._starter = os.getpid()
+        self._closed = False
+        self._broken = False
+
+    @classmethod
+    def start(cls, view: View, user_namespace: int | None) -> Conversation:
+        """Start a process for a view and wait until it is there; see `FileWorker.start`."""
+        target = _ABSENT
+        try:
+            if view.target_pid is not None:
+                target = os.pidfd_open(view.target_pid)
+                user_namespace = None  # the plan joins the container's
+            conversation = _spawn(view, user_namespace, target)
+        except OSError as err:
+            if isinstance(err, ContainerKitError):
+                raise
+            raise HostError(attempted="cannot start a process that works on files", errno=err.errno) from err
+        finally:
+            if target != _ABSENT:
+                os.close(target)
+        try:
+            conversation.await_ready(view.plan)
+        except BaseException:
+            conversation.close()
+            raise
+        return conversation
+
+    def ask(self, request: Request, fds: Sequence[int], fault: Fault) -> tuple[Reply, int]:
+        """Send a request and return the whole answer to it, and the descriptor that came along (-1: none).
+
+        Args:
+            request: what to do.
+            fds: sent along, borrowed.
+            fault: gives the error to raise for an answer that is one.
+        """
+        with self._lock:
+            self._check()
+            try:
+                send(self._channel, request, fds)
+                reply, fd = self._whole_answer()
+            except BaseException as err:
+                self._kill()
+                if isinstance(err, ConnectionError):
+                    raise self._lost() from err
+                raise
+        if not reply.error:
+            return reply, fd
+        if fd >= 0:
+            os.close(fd)
+        raise fault(reply)
+
+    def close(self) -> None:
+        """End the process, whatever it is doing, and reap it. May be repeated; in a forked child it only lets go."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._starter == os.getpid():
+            self._kill()
+            wait_readable(self._pidfd, None)
+            try:
+                os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
+            except ChildProcessError:  # the caller ignores SIGCHLD, or waits for everything
+                pass
+            with self._lock:  # a thread that is being answered has heard the end by now
+                self._channel.close()
+        self._channel.close()
+        os.close(self._pidfd)
+
+    def await_ready(self, plan: FilesPlan) -> None:
+        """Wait until the plan has been walked; only once, before anything is asked."""
+        received = receive(self._channel)
+        if received is None:
+            raise self._lost()
+        reply, _ = received
+        if reply.error:
+            raise _start_failure(plan, reply)
+
+    def _whole_answer(self) -> tuple[Reply, int]:
+        pieces: list[bytes] = []
+        while True:
+            received = receive(self._channel)
+            if received is None:
+                self._kill()
+                raise self._lost()
+            reply, fd = received
+            pieces.append(reply.text)
+            if not reply.flags & MORE:
+                return _joined(reply, pieces), fd
+
+    def _check(self) -> None:
+        if self._closed:
+            raise HostError(attempted="this file worker is closed", errno=errno.EBADF)
+        if self._starter != os.getpid():
+            raise HostError(attempted="this file worker belongs to the process that started it", errno=errno.EPERM)
+        if self._broken:
+            raise self._lost()
+
+    def _kill(self) -> None:
+        self._broken = True
+        try:
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+    @staticmethod
+    def _lost() -> HostError:
+        return HostError(attempted="the process that works on files has ended", errno=errno.ECONNRESET)
+
+
+def _joined(reply: Reply, pieces: list[bytes]) -> Reply:
+    if len(pieces) == 1:
+        return reply
+    return Reply(
+        error=reply.error,
+        reason=reply.reason,
+        flags=reply.flags,
+        step=reply.step,
+        a=reply.a,
+        b=reply.b,
+        c=reply.c,
+        text=b"".join(pieces),
+    )
+
+
+def _spawn(view: View, user_namespace: int | None, target: int) -> Conversation:
+    settings = MonitorSettings(
+        flags=MonitorFlag.NONE,
+        owner_pid=0,
+        namespaces=view.plan.namespaces,
+        container_dir=view.directory,
+        runtime_dir=HostPath(""),
+    )
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+    ours.settimeout(None)  # whatever socket.setdefaulttimeout() says
+    with theirs:
+        memfd = sealed_memfd("ck-request", encode_request(settings, view.plan))
+        try:
+            namespace = _ABSENT if user_namespace is None else user_namespace
+            fds = (memfd, theirs.fileno(), namespace, target, _ABSENT, _ABSENT)
+            _, pidfd = shim.spawn_program("ck-files", fds)
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            os.close(memfd)
+    return Conversation(pidfd, ours)
+
+
+def _start_failure(plan: FilesPlan, reply: Reply) -> HostError:
+    if reply.step < len(plan.steps):
+        place = f"step {reply.step + 1} of {len(plan.steps)}: {describe_step(plan, reply.step)}"
+    else:
+        place = _BLAMED.get(reply.step, "entering the root")
+    return HostError(attempted=f"cannot reach the files: {place}", errno=reply.error)

@@ -1,0 +1,126 @@
+"""Sharing work between threads and processes: one does it, the others wait, and none waits for the stalled.
+
+A claim is a lock (flock(2)) on a file that names the work; the kernel releases it when its holder
+dies. Whoever waits watches the file: a holder at work changes it. One that does not for a while is
+stopped, or served by a slow network: then the work is done twice, for oneself under another name, and
+whoever is first wins. The file is removed or renamed while it is locked, so who gets the lock checks
+that the name still means the same file.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Callable
+
+import attrs
+
+from container_kit._images.scratch import scratch_path
+from container_kit._spec.paths import HostPath
+
+STALL_SECONDS = 10.0
+_PAUSE = 0.01
+
+
+@attrs.define
+class Claim:
+    """A right to do a piece of work, and the file that stands for it.
+
+    Attributes:
+        fd: the open file, for reading and writing; owned by the claim.
+        path: its name: of everybody, or private.
+        is_private: whether the work is done in parallel to a stalled holder.
+    """
+
+    fd: int
+    path: HostPath
+    is_private: bool
+
+    def touch(self) -> None:
+        """Show that there is progress. Writing to the file shows it as well."""
+        os.utime(self.fd)
+
+    def release(self, *, remove: bool) -> None:
+        """Let others have the work; with `remove` its file goes, else whoever comes next finds it. Idempotent."""
+        if self.fd < 0:
+            return
+        if remove and _is_named(self.fd, self.path):
+            os.unlink(self.path)
+        fcntl.flock(self.fd, fcntl.LOCK_UN)  # a fork's child may still have the descriptor
+        os.close(self.fd)
+        self.fd = -1
+
+
+def claim_work(path: HostPath, is_done: Callable[[], bool], *, stall_seconds: float = STALL_SECONDS) -> Claim | None:
+    """Claim a piece of work, or wait until somebody else has done it.
+
+    Args:
+        path: the file that stands for the work.
+        is_done: whether there is nothing to do any more.
+        stall_seconds: how long a holder may make no progress before it is no longer waited for.
+
+    Returns:
+        The claim, or None when the work is done.
+    """
+    seen: tuple[int, int, int] | None = None
+    since = time.monotonic()
+    while not is_done():
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        if _try_lock(fd):
+            if _is_named(fd, path):
+                found = Claim(fd, path, is_private=False)
+                if not is_done():
+                    return found
+                found.release(remove=True)
+                return None
+            os.close(fd)  # whoever had it is through and took the file away
+            continue
+        info = os.fstat(fd)
+        os.close(fd)
+        stamp = (info.st_ino, info.st_size, info.st_mtime_ns)
+        if stamp != seen:
+            seen, since = stamp, time.monotonic()
+        elif time.monotonic() - since >= stall_seconds:
+            return _private_claim(HostPath(os.path.dirname(path)))
+        time.sleep(_PAUSE)  # flock has no timeout, and what matters is the file, not the lock
+    return None
+
+
+def remove_unclaimed(path: HostPath, *, older_than: float) -> bool:
+    """Remove a file that nobody is at work on, unless it was changed after `older_than` (seconds since the epoch)."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        if not _try_lock(fd) or not _is_named(fd, path) or os.fstat(fd).st_mtime > older_than:
+            return False
+        os.unlink(path)
+        return True
+    finally:
+        os.close(fd)
+
+
+def _private_claim(directory: HostPath) -> Claim:
+    path = scratch_path(directory)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    _try_lock(fd)
+    return Claim(fd, path, is_private=True)
+
+
+def _try_lock(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_named(fd: int, path: str) -> bool:
+    try:
+        named = os.lstat(path)
+    except FileNotFoundError:
+        return False
+    own = os.fstat(fd)
+    return (own.st_dev, own.st_ino) == (named.st_dev, named.st_ino)

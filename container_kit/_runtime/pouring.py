@@ -1,0 +1,133 @@
+"""Streams between a producer and a consumer that both block: a pipe, and a thread for the producer.
+
+The thread lives as long as the call, or as the stream that was given out. A consumer that
+fails closes the pipe, which ends the producer with EPIPE; a producer that fails ends the
+stream early, and its error is the one that is raised.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import io
+import os
+import threading
+from collections.abc import Callable
+from typing import BinaryIO, TypeVar
+
+T = TypeVar("T")
+
+CHUNK_BYTES = 1 << 20
+_PIPE_BYTES = 1 << 20
+
+
+class _Producer:
+    """A thread that writes into a pipe until it is done or nobody reads any more."""
+
+    def __init__(self, produce: Callable[[int], object]) -> None:
+        self._produce = produce
+        self.error: BaseException | None = None
+        self.read_end, self._write_end = open_wide_pipe()
+        self._thread = threading.Thread(target=self._run, name="container_kit-producer", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._produce(self._write_end)
+        except BaseException as err:  # noqa: BLE001  # raised by `finish`, in the thread that waits for it
+            self.error = err
+        finally:
+            os.close(self._write_end)
+
+    def finish(self) -> BaseException | None:
+        """Wait for the end and return what went wrong, unless it was that nobody read any more."""
+        self._thread.join()
+        gone = isinstance(self.error, OSError) and self.error.errno == errno.EPIPE
+        return None if gone else self.error
+
+
+def pour(produce: Callable[[int], object], consume: Callable[[int], T]) -> T:
+    """Run `produce(write end)` beside `consume(read end)` and return what the consumer returns.
+
+    The descriptors are borrowed. The producer's error wins: the consumer saw a stream that was cut off.
+    """
+    producer = _Producer(produce)
+    try:
+        result = consume(producer.read_end)
+    except Exception as err:
+        os.close(producer.read_end)
+        cause = producer.finish()
+        if cause is not None:
+            raise cause from err
+        raise
+    except BaseException:
+        os.close(producer.read_end)
+        producer.finish()
+        raise
+    os.close(producer.read_end)
+    cause = producer.finish()
+    if cause is not None:
+        raise cause
+    return result
+
+
+class ProducedStream(io.RawIOBase):
+    """A stream to read that a producer fills; `close` ends the producer, and then whatever it worked with.
+
+    A producer's error is raised where the stream would end.
+    """
+
+    def __init__(self, produce: Callable[[int], object], release: Callable[[], object]) -> None:
+        super().__init__()
+        self._release = release
+        self._producer = _Producer(produce)
+
+    def readable(self) -> bool:
+        """Say yes."""
+        return True
+
+    def fileno(self) -> int:
+        """Return the pipe; reading it directly does not show the producer's errors."""
+        return self._producer.read_end
+
+    def readinto(self, buffer: object) -> int:
+        """Fill a buffer and return the number of bytes; 0 at the end."""
+        view = memoryview(buffer)  # type: ignore[arg-type]  # typeshed's Buffer is not importable before 3.12
+        count = os.readv(self._producer.read_end, [view])
+        if not count and view.nbytes:
+            error = self._producer.finish()
+            if error is not None:
+                raise error
+        return count
+
+    def close(self) -> None:
+        """End it. Idempotent."""
+        if self.closed:
+            return
+        super().close()
+        os.close(self._producer.read_end)
+        self._producer.finish()
+        self._release()
+
+
+def copy_stream(source: BinaryIO, sink: int) -> None:
+    """Write all of a binary file object to a descriptor."""
+    while data := source.read(CHUNK_BYTES):
+        write_all(sink, data)
+
+
+def write_all(sink: int, data: bytes | memoryview) -> None:
+    """Write all of some bytes to a descriptor."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(sink, rest) :]
+
+
+def open_wide_pipe() -> tuple[int, int]:
+    """Return the ends of a pipe (read, write) that holds a lot where the kernel allows it (pipe(7))."""
+    read_end, write_end = os.pipe2(os.O_CLOEXEC)
+    try:
+        fcntl.fcntl(write_end, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+    except OSError:
+        pass  # this user's pipes hold too much already (/proc/sys/fs/pipe-user-pages-soft)
+    return read_end, write_end

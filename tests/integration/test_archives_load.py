@@ -1,0 +1,532 @@
+"""Loading archives: every form that tools write, which names come of it, and that a bad one leaves nothing."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import pytest
+
+import container_kit as ck
+from container_kit._images import archive_scratch
+from container_kit._images.archive_load import load
+from container_kit._images.store import ImageStore
+from container_kit._spec.digest import Digest
+from container_kit._spec.manifest import Manifest
+from container_kit._spec.progress import Progress
+from container_kit.errors import (
+    ContainerKitError,
+    DigestMismatchError,
+    ImageError,
+    ImageNotFoundError,
+    UnsafeArchiveError,
+)
+from tests.archives import (
+    COMPRESSIONS,
+    Images,
+    Member,
+    compress,
+    docker_members,
+    hybrid_members,
+    oci_members,
+    old_docker_members,
+    write_tar,
+)
+from tests.small_images import (
+    FOREIGN_ARCHITECTURE,
+    SmallImage,
+    digest_of,
+    make_image,
+    make_index,
+    make_tar,
+    noise,
+)
+
+BASE = make_tar({"etc/": b"", "etc/os-release": b"ID=small\n", "bin/": b"", "bin/tool": noise(30_000)})
+APP = make_tar({"app/": b"", "app/data": noise(50_000, seed=1)})
+OTHER = make_tar({"other": b"other\n"})
+IMAGE = make_image(BASE, APP, compression="none")
+SECOND = make_image(BASE, OTHER, compression="none")
+NAME = "docker.io/library/box:1"
+FORMS: dict[str, Callable[[Images], dict[str, Member]]] = {
+    "docker": docker_members,
+    "old-docker": old_docker_members,
+    "oci": oci_members,
+    "hybrid": hybrid_members,
+}
+
+
+@pytest.fixture
+def store(engine: ck.Engine) -> Iterator[ImageStore]:
+    """Give an empty store; no scratch may be left in it."""
+    store = engine.site.images
+
+    yield store
+
+    assert [] == os.listdir(store.home.ingest)
+
+
+def load_bytes(store: ImageStore, archive: bytes, *names: str) -> list[str | None]:
+    """Load an archive from memory and return the names of the entries."""
+    entries = load(store, io.BytesIO(archive), names=names or None)
+    return [entry.name for entry in entries]
+
+
+def config_of(store: ImageStore, name: str) -> bytes:
+    """Return the config of an image, as it is in the store."""
+    entry = next(entry for entry in store.layout.entries() if entry.name == name)
+    _, manifest = store.layout.manifest_of(entry)
+    return store.layout.oci_config(manifest).raw
+
+
+def read_layer(store: ImageStore, tar: bytes, name: str) -> bytes:
+    """Return a file of an unpacked layer."""
+    place = store.layers.find(Digest(digest_of(tar)))
+    assert place is not None
+    return Path(place, name).read_bytes()
+
+
+def assert_empty(store: ImageStore) -> None:
+    """Fail when anything can be seen of an archive that was refused."""
+    assert () == store.layout.entries()
+    assert [] == os.listdir(store.home.ingest)
+    assert [] == [name for name in os.listdir(store.home.layers) if name.startswith(".")]
+
+
+# ── every form ───────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])
+def test_a_loaded_image_is_complete_and_unpacked(store: ImageStore, form: str, compression: str) -> None:
+    """Whichever tool wrote the archive, and however its layers are compressed."""
+    image = make_image(BASE, APP, compression=compression)
+
+    names = load_bytes(store, write_tar(FORMS[form]([(image, ["box:1"])])))
+
+    assert [NAME] == names
+    assert image.blobs[image.config] == config_of(store, NAME)
+    assert b"ID=small\n" == read_layer(store, BASE, "etc/os-release")
+    assert noise(50_000, seed=1) == read_layer(store, APP, "app/data")
+
+
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+def test_an_archive_may_be_compressed(store: ImageStore, tmp_path: Path, compression: str) -> None:
+    """Nobody says how; the beginning tells it. From a file this time."""
+    path = tmp_path / "archive"
+    path.write_bytes(compress(write_tar(docker_members([(IMAGE, ["box:1"])])), compression))
+
+    entries = load(store, str(path))
+
+    assert [NAME] == [entry.name for entry in entries]
+    assert b"ID=small\n" == read_layer(store, BASE, "etc/os-release")
+
+
+@pytest.mark.parametrize("compression", ["none", "zstd"])
+def test_an_archive_may_come_through_a_pipe(store: ImageStore, compression: str) -> None:
+    """It is read once, from its beginning to its end."""
+    archive = compress(write_tar(oci_members([(IMAGE, ["box:1"])])), compression)
+    incoming, outgoing = os.pipe()
+
+    def send() -> None:
+        with open(outgoing, "wb") as file:
+            file.write(archive)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    with open(incoming, "rb", buffering=0) as file:
+        entries = load(store, cast("BinaryIO", file))
+    sender.join()
+
+    assert [NAME] == [entry.name for entry in entries]
+
+
+def test_a_document_of_the_archive_is_kept_as_it_is(store: ImageStore) -> None:
+    """A manifest in an OCI layout has the digest that it had."""
+    load_bytes(store, write_tar(oci_members([(IMAGE, ["box:1"])])))
+
+    assert IMAGE.data == store.layout.read(Digest(IMAGE.digest))
+
+
+def test_a_manifest_made_for_a_docker_archive_is_always_the_same(store: ImageStore) -> None:
+    """So loading twice changes nothing, however the archive was compressed."""
+    archive = write_tar(docker_members([(IMAGE, ["box:1"])]))
+
+    load_bytes(store, archive)
+    (first,) = store.layout.entries()
+    load_bytes(store, compress(archive, "gzip"))
+
+    assert [first.descriptor] == [entry.descriptor for entry in store.layout.entries()]
+
+
+def test_layers_that_images_share_are_there_once(store: ImageStore) -> None:
+    """Old archives have symlinks for them."""
+    load_bytes(store, write_tar(old_docker_members([(IMAGE, ["box:1"]), (SECOND, ["box:2"])])))
+
+    blobs = os.listdir(os.path.dirname(store.layout.blob_path(Digest(IMAGE.digest))))
+    assert 3 + 2 + 2 == len(blobs)  # layers, configs, manifests
+    assert b"other\n" == read_layer(store, OTHER, "other")
+
+
+# ── names ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_all_names_of_all_images_are_set(store: ImageStore, form: str) -> None:
+    """The entries are returned in the archive's order."""
+    archive = write_tar(FORMS[form]([(IMAGE, ["box:1", "r.test:5000/box:one"]), (SECOND, ["box:2"])]))
+
+    names = load_bytes(store, archive)
+
+    assert [NAME, "r.test:5000/box:one", "docker.io/library/box:2"] == names
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_only_the_names_asked_for_are_set(store: ImageStore, form: str) -> None:
+    """An archive cannot take a name that its user did not mean (CVE-2024-8676)."""
+    archive = write_tar(FORMS[form]([(IMAGE, ["box:1", "debian:12"]), (SECOND, ["box:2"])]))
+
+    names = load_bytes(store, archive, "box:1")
+
+    assert [NAME] == names
+    assert [NAME] == [entry.name for entry in store.layout.entries()]
+    assert store.layers.find(Digest(digest_of(OTHER))) is None
+
+
+def test_a_name_that_is_not_in_the_archive_is_refused(store: ImageStore) -> None:
+    """The error says which ones there are."""
+    with pytest.raises(ImageNotFoundError) as caught:
+        load_bytes(store, write_tar(docker_members([(IMAGE, ["box:1"])])), "box:2")
+
+    assert ("box:1",) == caught.value.near
+    assert_empty(store)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_image_without_a_name_is_loaded_without_one(store: ImageStore, form: str) -> None:
+    """As a dangling image."""
+    assert [None] == load_bytes(store, write_tar(FORMS[form]([(IMAGE, [])])))
+
+
+def test_text_that_cannot_be_a_name_is_left_out(store: ImageStore) -> None:
+    """The image is there all the same."""
+    assert [NAME] == load_bytes(store, write_tar(docker_members([(IMAGE, ["UPPER:1", "box:1", "../x"])])))
+
+
+def test_the_image_that_had_the_name_becomes_dangling(store: ImageStore) -> None:
+    """As after a pull."""
+    load_bytes(store, write_tar(docker_members([(IMAGE, ["box:1"])])))
+    load_bytes(store, write_tar(docker_members([(SECOND, ["box:1"])])))
+
+    assert {None, NAME} == {entry.name for entry in store.layout.entries()}
+
+
+def test_dockers_annotation_is_the_full_name(store: ImageStore) -> None:
+    """The specification's has only the tag in archives of Docker."""
+    members = oci_members([(IMAGE, ["r.test/box:7"])], annotation="io.containerd.image.name")
+    index = json.loads(cast("bytes", members["index.json"]))
+    index["manifests"][0]["annotations"]["org.opencontainers.image.ref.name"] = "7"
+    members["index.json"] = json.dumps(index).encode()
+
+    assert ["r.test/box:7"] == load_bytes(store, write_tar(members))
+
+
+def test_annotations_of_an_archive_mean_nothing(store: ImageStore) -> None:
+    """Neither ours, which count in the store's own index only, nor others."""
+    members = oci_members([(IMAGE, ["box:1"])])
+    index = json.loads(cast("bytes", members["index.json"]))
+    index["manifests"][0]["annotations"] |= {"io.container-kit.source": f"sha256:{'0' * 64}", "other": "x"}
+    members["index.json"] = json.dumps(index).encode()
+
+    load_bytes(store, write_tar(members))
+
+    (entry,) = store.layout.entries()
+    assert entry.source is None
+    assert () == entry.descriptor.annotations
+
+
+# ── several platforms ────────────────────────────────────────────────────────────────────────────
+
+
+def foreign_image() -> SmallImage:
+    """Return an image for a processor that this is not."""
+    return make_image(OTHER, compression="none", architecture=FOREIGN_ARCHITECTURE)
+
+
+def test_a_complete_index_stays_one(store: ImageStore) -> None:
+    """Of its images, the one for this host is unpacked."""
+    index = make_index(foreign_image(), IMAGE)
+
+    load_bytes(store, write_tar(oci_members([(index, ["box:1"])])))
+
+    (entry,) = store.layout.entries()
+    assert index.digest == entry.descriptor.digest
+    assert store.layers.find(Digest(digest_of(BASE))) is not None
+    assert store.layers.find(Digest(digest_of(OTHER))) is None
+
+
+@pytest.mark.parametrize("is_manifest_there", [False, True])
+def test_of_an_incomplete_index_the_image_that_is_there_is_taken(store: ImageStore, is_manifest_there: bool) -> None:
+    """Docker leaves out what it did not pull: with the manifest, or only the layers."""
+    foreign = foreign_image()
+    index = make_index(foreign, IMAGE)
+    members = oci_members([(index, ["box:1"])])
+    missing = [*foreign.blobs] if is_manifest_there else [*foreign.blobs, foreign.digest]
+    for digest in missing:
+        del members[f"blobs/sha256/{digest.partition(':')[2]}"]
+
+    load_bytes(store, write_tar(members))
+
+    (entry,) = store.layout.entries()
+    assert (IMAGE.digest, index.digest) == (entry.descriptor.digest, entry.source)
+    assert isinstance(store.layout.document(entry.descriptor), Manifest)
+
+
+def test_an_index_without_anything_for_this_host_is_refused_when_incomplete(store: ImageStore) -> None:
+    """Nothing of it could run."""
+    members = oci_members([(make_index(foreign_image(), IMAGE), ["box:1"])])
+    del members[f"blobs/sha256/{IMAGE.digest.partition(':')[2]}"]
+
+    with pytest.raises(ImageError, match="incomplete"):
+        load_bytes(store, write_tar(members))
+
+    assert_empty(store)
+
+
+# ── what is not right ────────────────────────────────────────────────────────────────────────────
+
+
+def damaged(data: bytes, how: str) -> bytes:
+    """Return other bytes."""
+    middle = len(data) // 2
+    match how:
+        case "flip":
+            return data[:middle] + bytes((data[middle] ^ 1,)) + data[middle + 1 :]
+        case "prepend":
+            return b"\0" * 512 + data
+        case "append":
+            return data + b"\0" * 512
+        case "truncate":
+            return data[:-1]
+        case _:
+            return compress(data, "gzip")
+
+
+@pytest.mark.parametrize("how", ["flip", "prepend", "append", "truncate", "recompress"])
+@pytest.mark.parametrize("form", ["docker", "oci"])
+def test_a_changed_part_is_noticed(store: ImageStore, form: str, how: str) -> None:
+    """Whichever part of an image it is: nothing of the archive can be seen afterwards (C11)."""
+    members = FORMS[form]([(IMAGE, ["box:1"])])
+    parts = [
+        name for name, data in members.items() if name not in ("manifest.json", "index.json", "oci-layout") and data
+    ]
+    layers = {digest.partition(":")[2] for digest in IMAGE.layers}
+    for name in parts:
+        if form == "docker" and how == "recompress" and Path(name).stem in layers:
+            continue  # the tar in it is the right one
+        changed = {**members, name: damaged(cast("bytes", members[name]), how)}
+
+        with pytest.raises(ContainerKitError) as caught:
+            load_bytes(store, write_tar(changed))
+
+        assert isinstance(caught.value, DigestMismatchError), (name, caught.value)
+        assert_empty(store)
+
+
+@pytest.mark.parametrize("compression", ["gzip", "zstd"])
+def test_a_compressed_layer_with_another_tar_in_it_is_noticed(store: ImageStore, compression: str) -> None:
+    """In a docker-archive only unpacking can tell: the diff_id is of the tar."""
+    image = make_image(BASE, APP, compression=compression)
+    members = docker_members([(image, ["box:1"])])
+    members[f"{image.layers[1].partition(':')[2]}.tar"] = compress(OTHER, compression)
+
+    with pytest.raises(DigestMismatchError):
+        load_bytes(store, write_tar(members))
+
+    assert_empty(store)
+
+
+def test_swapped_layers_are_noticed(store: ImageStore) -> None:
+    """Each is right, but not in the other's place."""
+    members = docker_members([(IMAGE, ["box:1"])])
+    listing = json.loads(cast("bytes", members["manifest.json"]))
+    listing[0]["Layers"].reverse()
+
+    with pytest.raises(DigestMismatchError):
+        load_bytes(store, write_tar({**members, "manifest.json": json.dumps(listing).encode()}))
+
+    assert_empty(store)
+
+
+def test_two_listings_that_differ_are_refused(store: ImageStore) -> None:
+    """One tool would read an image that another does not see."""
+    members = {**oci_members([(IMAGE, ["box:1"])]), **docker_members([(SECOND, ["box:1"])])}
+
+    with pytest.raises(ImageError, match="different images"):
+        load_bytes(store, write_tar(members))
+
+    assert_empty(store)
+
+
+def test_a_name_of_two_images_is_refused(store: ImageStore) -> None:
+    """Which one it means would depend on the reader."""
+    with pytest.raises(ImageError, match="two images named"):
+        load_bytes(store, write_tar(docker_members([(IMAGE, ["box:1"]), (SECOND, ["box:1"])])))
+
+    assert_empty(store)
+
+
+@pytest.mark.parametrize(
+    "target", ["/etc/passwd", "../../../../../../etc/passwd", "/proc/self/environ", "missing", "."]
+)
+@pytest.mark.parametrize("place", ["config", "layer", "listing"])
+def test_a_symlink_never_leads_out_of_the_archive(store: ImageStore, target: str, place: str) -> None:
+    """Its files are read as if the archive were all there is."""
+    members = docker_members([(IMAGE, ["box:1"])])
+    name = {
+        "config": f"{IMAGE.config.partition(':')[2]}.json",
+        "layer": f"{IMAGE.layers[0].partition(':')[2]}.tar",
+        "listing": "manifest.json",
+    }[place]
+
+    with pytest.raises(ImageError) as caught:
+        load_bytes(store, write_tar({**members, name: target}))
+
+    assert not isinstance(caught.value, DigestMismatchError)  # nothing was read
+    assert_empty(store)
+
+
+@pytest.mark.parametrize(
+    "listing",
+    [
+        b"",
+        b"{}",
+        b"null",
+        b"[]",
+        b"[{}]",
+        b'[{"Config":3}]',
+        b'[{"Config":"x.json","Layers":"x"}]',
+        b'[{"Config":"x.json","Layers":[7]}]',
+        b'[], "images": []',
+        b'[], "more": []',
+        b'[{"Config":"a","Config":"b"}]',
+        b"[" * 100_000 + b"]" * 100_000,
+        json.dumps([{"Config": "x.json", "Layers": ["y.tar"] * 128}]).encode(),
+        json.dumps([{"Config": "x.json", "Layers": []}] * 1001).encode(),
+        b" " * (4 << 20) + b"[]",
+    ],
+    ids=range(15),
+)
+def test_a_malformed_listing_is_refused(store: ImageStore, listing: bytes) -> None:
+    """In bounded time and memory (C10)."""
+    members = {**docker_members([(IMAGE, ["box:1"])]), "manifest.json": listing}
+
+    with pytest.raises(ImageError):
+        load_bytes(store, write_tar(members))
+
+    assert_empty(store)
+
+
+@pytest.mark.parametrize(
+    "archive",
+    [
+        b"",
+        b"no archive",
+        noise(5000),
+        bytes(10240),
+        write_tar({"etc/passwd": b"root"}),
+        write_tar({"repositories": b"{}"}),
+        write_tar({"oci-layout": b"{}", "index.json": b'{"schemaVersion":2,"manifests":[]}'}),
+        write_tar(docker_members([(IMAGE, ["box:1"])]))[:40_000],
+        compress(write_tar(docker_members([(IMAGE, ["box:1"])])), "gzip")[:-1],
+        compress(write_tar(docker_members([(IMAGE, ["box:1"])])), "zstd") + b"more",
+    ],
+    ids=["empty", "text", "noise", "zeros", "rootfs", "ancient", "no-images", "cut", "cut-gzip", "trailing"],
+)
+def test_what_is_no_archive_of_images_is_refused(store: ImageStore, archive: bytes) -> None:
+    """With a typed error that names it."""
+    with pytest.raises(ImageError) as caught:
+        load_bytes(store, archive)
+
+    assert "archive" == caught.value.image
+    assert_empty(store)
+
+
+def test_an_archive_with_too_many_entries_is_refused(store: ImageStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before they are all there."""
+    monkeypatch.setattr(archive_scratch, "MOST_ENTRIES", 20)
+    members = {**docker_members([(IMAGE, ["box:1"])]), **{f"more{number}": b"" for number in range(30)}}
+
+    with pytest.raises(UnsafeArchiveError):
+        load_bytes(store, write_tar(members))
+
+    assert_empty(store)
+
+
+def test_an_archive_that_is_too_large_is_refused(store: ImageStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where it inflates to that."""
+    monkeypatch.setattr(archive_scratch, "MOST_BYTES", 1 << 20)
+    members = {**docker_members([(IMAGE, ["box:1"])]), "zeros": bytes(4 << 20)}
+
+    with pytest.raises(UnsafeArchiveError):
+        load_bytes(store, compress(write_tar(members), "gzip"))
+
+    assert_empty(store)
+
+
+def test_a_missing_file_is_a_host_error(store: ImageStore, tmp_path: Path) -> None:
+    """With the errno that says so."""
+    with pytest.raises(OSError, match="cannot read") as caught:
+        load(store, str(tmp_path / "missing"))
+
+    assert isinstance(caught.value, ContainerKitError)
+    assert_empty(store)
+
+
+class Interrupted(io.RawIOBase):
+    """An archive whose reader is interrupted in the middle."""
+
+    def __init__(self, archive: bytes) -> None:
+        self._file = io.BytesIO(archive)
+
+    def readable(self) -> bool:
+        """Say that it can be read."""
+        return True
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return some bytes, then raise."""
+        if self._file.tell() > 20_000:
+            raise KeyboardInterrupt
+        return self._file.read(min(size, 8192))
+
+
+def test_an_interrupt_leaves_nothing(store: ImageStore) -> None:
+    """No thread, no process, no scratch."""
+    archive = write_tar(docker_members([(IMAGE, ["box:1"])]))
+
+    with pytest.raises(KeyboardInterrupt):
+        load(store, cast("BinaryIO", Interrupted(archive)))
+
+    assert [threading.main_thread()] == threading.enumerate()
+    assert_empty(store)
+
+
+def test_progress_is_told_in_the_callers_thread(store: ImageStore) -> None:
+    """Of unpacking, of verifying, and that it is done."""
+    events: list[Progress] = []
+    threads: set[int] = set()
+
+    def note(event: Progress) -> None:
+        events.append(event)
+        threads.add(threading.get_ident())
+
+    load(store, io.BytesIO(write_tar(oci_members([(IMAGE, ["box:1"])]))), progress=note)
+
+    assert {"unpack", "verify", "done"} <= {event.action for event in events}
+    assert {threading.get_ident()} == threads
+    assert "done" == events[-1].action

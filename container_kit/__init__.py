@@ -13,8 +13,15 @@ TYPE_CHECKING = False  # type checkers take it for True; importing typing would 
 if TYPE_CHECKING:
     from container_kit import errors as errors
     from container_kit import wait as wait
+    from container_kit._images.describe import HistoryItem as HistoryItem
+    from container_kit._images.describe import ImageInspection as ImageInspection
+    from container_kit._images.removal import ImageUsage as ImageUsage
+    from container_kit._images.removal import Pruned as Pruned
+    from container_kit._registry.results import SearchResult as SearchResult
+    from container_kit._runtime.changes import Change as Change
     from container_kit._runtime.logs import LogLine as LogLine
     from container_kit._runtime.probes import Capability as Capability
+    from container_kit._runtime.tree_paths import TreePath as TreePath
     from container_kit._spec.events import Event as Event
     from container_kit._spec.healthcheck import Healthcheck as Healthcheck
     from container_kit._spec.healthcheck import RestartPolicy as RestartPolicy
@@ -23,6 +30,10 @@ if TYPE_CHECKING:
     from container_kit._spec.mounts import Mount as Mount
     from container_kit._spec.options import ContainerOptions as ContainerOptions
     from container_kit._spec.options import ProcessOptions as ProcessOptions
+    from container_kit._spec.platform import Platform as Platform
+    from container_kit._spec.progress import Progress as Progress
+    from container_kit._spec.registries import Mirror as Mirror
+    from container_kit._spec.registries import Registries as Registries
     from container_kit._spec.resources import Ulimit as Ulimit
     from container_kit._spec.security import SeccompMode as SeccompMode
     from container_kit._spec.security import Security as Security
@@ -61,6 +72,7 @@ if TYPE_CHECKING:
     from container_kit.process import (
         Stdout as Stdout,
     )
+    from container_kit.progress_bars import progress as progress
     from container_kit.shortcuts import run as run
     from container_kit.shortcuts import shell as shell
     from container_kit.shortcuts import start as start
@@ -70,6 +82,7 @@ __version__ = "0.1.0"
 # public name → the module that has it
 _HOMES = {
     "Capability": "_runtime.probes",
+    "Change": "_runtime.changes",
     "Completed": "completed",
     "Container": "container",
     "ContainerKitError": "errors",
@@ -79,23 +92,34 @@ _HOMES = {
     "Event": "_spec.events",
     "Exited": "process",
     "Healthcheck": "_spec.healthcheck",
+    "HistoryItem": "_images.describe",
     "Image": "image",
     "ImageConfig": "_spec.image_config",
+    "ImageInspection": "_images.describe",
+    "ImageUsage": "_images.removal",
     "Inspection": "inspection",
     "LogConfig": "_spec.log_config",
     "LogLine": "_runtime.logs",
+    "Mirror": "_spec.registries",
     "Mount": "_spec.mounts",
     "PIPE": "process",
+    "Platform": "_spec.platform",
     "Process": "process",
     "ProcessOptions": "_spec.options",
+    "Progress": "_spec.progress",
+    "Pruned": "_images.removal",
+    "Registries": "_spec.registries",
     "RestartPolicy": "_spec.healthcheck",
     "STDOUT": "process",
+    "SearchResult": "_registry.results",
     "SeccompMode": "_spec.security",
     "Security": "_spec.security",
     "Stderr": "process",
     "Stdout": "process",
+    "TreePath": "_runtime.tree_paths",
     "Ulimit": "_spec.resources",
     "default_engine": "engine",
+    "progress": "progress_bars",
     "run": "shortcuts",
     "set_default_engine": "engine",
     "shell": "shortcuts",
@@ -108,6 +132,7 @@ __all__ = [
     "PIPE",
     "STDOUT",
     "Capability",
+    "Change",
     "Completed",
     "Container",
     "ContainerKitError",
@@ -116,22 +141,33 @@ __all__ = [
     "Event",
     "Exited",
     "Healthcheck",
+    "HistoryItem",
     "Image",
     "ImageConfig",
+    "ImageInspection",
+    "ImageUsage",
     "Inspection",
     "LogConfig",
     "LogLine",
+    "Mirror",
     "Mount",
+    "Platform",
     "Process",
     "ProcessOptions",
+    "Progress",
+    "Pruned",
+    "Registries",
     "RestartPolicy",
+    "SearchResult",
     "SeccompMode",
     "Security",
     "Stderr",
     "Stdout",
+    "TreePath",
     "Ulimit",
     "default_engine",
     "errors",
+    "progress",
     "run",
     "set_default_engine",
     "shell",

@@ -1,5 +1,6 @@
-"""Container: made, found, started, stopped, removed. What goes on inside one is in `interior.py`.
+"""Container: made, found, started, stopped, removed.
 
+What goes on inside one is in `interior.py`, its files are in `contents.py`.
 An object holds an id and an engine, nothing else: every property asks for the present
 truth. The functions `run` and `start` (`shortcuts.py`) are the short ways in.
 """
@@ -20,6 +21,7 @@ from container_kit._spec.lifecycle import Action, Status, check_transition
 from container_kit._spec.options import ContainerOptions
 from container_kit._spec.signals import parse_signal
 from container_kit._state import journal, records
+from container_kit.contents import Contents
 from container_kit.engine import Engine, default_engine
 from container_kit.errors import ContainerNotFoundError, StorageFullError
 from container_kit.image import Image
@@ -28,7 +30,7 @@ from container_kit.interior import Interior
 from container_kit.wait import Condition, await_condition
 
 
-class Container(Interior):
+class Container(Contents, Interior):
     """A container. Made by `create`, `start`, `get` or `list`, not by calling the class.
 
     In a `with` block it is stopped and removed at the end.

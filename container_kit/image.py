@@ -99,10 +99,11 @@ class Image(ImageTransfer):
             ImageNotFoundError: it is not in the store; `near` has similar names.
             AmbiguousIdError: several ids begin like this.
         """
-        from container_kit._images.find import find
+        from container_kit._images.find import find, is_name_of
 
         engine = engine or default_engine()
-        return cls._of(engine, find(engine.site.images, name))
+        entry = find(engine.site.images, name)
+        return cls._of(engine, entry, by_id=not is_name_of(entry, name))
 
     @classmethod
     def list(cls, *, engine: Engine | None = None) -> list[Image]:
@@ -178,7 +179,7 @@ class Image(ImageTransfer):
 
         try:
             engine, entry = self._stored()
-            name = None if self._found_by_id else parse_reference(self.name).canonical
+            name = None if self._by_id else parse_reference(self.name).canonical
             removal.remove(engine.site.images, entry.descriptor.digest, name, force=force)
         except ImageNotFoundError:
             if not missing_ok:

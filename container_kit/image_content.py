@@ -18,7 +18,7 @@ from container_kit.engine import Engine
 from container_kit.errors import ImageError
 
 if TYPE_CHECKING:  # what only images of a store need loads when one is used
-    from container_kit._images.describe import HistoryLine, ImageInspection
+    from container_kit._images.describe import HistoryItem, ImageInspection
     from container_kit._images.layout import Entry
     from container_kit._runtime.tree_paths import TreePath
 
@@ -27,13 +27,14 @@ class ImageContent:
     """One image, read-only.
 
     Attributes:
-        name: what it was found by: a name, or the beginning of its id; `host`; a directory.
+        name: the name it was found by, or one it has; the beginning of its id where it has none; `host`; a directory.
     """
 
-    def __init__(self, name: str, origin: Origin, engine: Engine | None = None) -> None:
+    def __init__(self, name: str, origin: Origin, engine: Engine | None = None, *, by_id: bool = False) -> None:
         self.name = name
         self._origin = origin
         self._engine = engine
+        self._by_id = by_id  # and not by one of its names, which is then the one to remove
 
     # ── what it is ──────────────────────────────────────────────────────────
 
@@ -84,7 +85,7 @@ class ImageContent:
         engine, entry = self._stored()
         return describe.inspect(engine.site.images, entry, self._platform)
 
-    def history(self) -> tuple[HistoryLine, ...]:
+    def history(self) -> tuple[HistoryItem, ...]:
         """Return how it was made, newest step first.
 
         Raises:
@@ -164,10 +165,6 @@ class ImageContent:
     # ── the rest ────────────────────────────────────────────────────────────
 
     @property
-    def _found_by_id(self) -> bool:
-        return self.name == self.short_id
-
-    @property
     def _platform(self) -> Platform | None:
         return self._origin.platform if isinstance(self._origin, StoredOrigin) else None
 
@@ -182,12 +179,13 @@ class ImageContent:
         return self._engine, entry_of(self._engine.site.images, self._origin.digest)
 
     @classmethod
-    def _of(cls, engine: Engine, entry: Entry, platform: Platform | None = None) -> Self:
+    def _of(cls, engine: Engine, entry: Entry, platform: Platform | None = None, *, by_id: bool = False) -> Self:
         from container_kit._images.find import familiar, short_of
 
         digest = entry.descriptor.digest
         name = familiar(entry.name) if entry.name is not None else short_of(digest)
-        return cls(name, StoredOrigin(digest=digest, platform=platform), engine)
+        origin = StoredOrigin(digest=digest, platform=platform)
+        return cls(name, origin, engine, by_id=by_id or entry.name is None)
 
     def _identity(self) -> tuple[Origin, str]:
         return self._origin, "" if self._engine is None else self._engine.root

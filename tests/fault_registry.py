@@ -17,7 +17,6 @@ import json
 import re
 import socket
 import ssl
-import struct
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from email.message import Message
@@ -59,7 +58,7 @@ class Reply:
     """What is sent.
 
     `body` may be endless. `length` is what Content-Length says: None, the truth; -1, nothing (then the end of the
-    connection is the end of the body). `end_at`: after so many bytes of the body the connection is reset;
+    connection is the end of the body). `end_at`: after so many bytes of the body the connection is closed;
     `stall_at`: nothing more is sent, the connection stays; `at_byte`: called before the byte of that number.
     """
 
@@ -129,6 +128,7 @@ class FaultRegistry:
         self.sent: int = 0
         self._rules: list[_Rule] = []
         self._lock = threading.Lock()
+        self._came = threading.Condition()
         owner = self
 
         class Handler(_Handler):
@@ -182,6 +182,15 @@ class FaultRegistry:
         """
         self._rules.append(_Rule(method, re.compile(path), list(steps), for_ever))
 
+    def wait_for_requests(self, number: int) -> None:
+        """Wait until so many requests have come."""
+        with self._came:
+            assert self._came.wait_for(lambda: len(self.requests) >= number, 20), "no request came"
+
+    def forget_scripts(self) -> None:
+        """Do everything right from now on."""
+        self._rules.clear()
+
     def asked(self, method: str, path: str = "") -> list[Seen]:
         """Return the requests so far of a method whose path has a text in it."""
         return [seen for seen in self.requests if seen.method == method and path in seen.path]
@@ -189,13 +198,20 @@ class FaultRegistry:
     def reply_to(self, seen: Seen) -> Reply:
         """Return what to answer, and write the request down."""
         with self._lock:
-            self.requests.append(seen)
             right = self._right_reply(seen)
-            for rule in self._rules:
-                if rule.method == seen.method and rule.steps and rule.path.search(seen.path):
-                    step = rule.steps[0] if rule.for_ever and len(rule.steps) == 1 else rule.steps.pop(0)
-                    return step if isinstance(step, Reply) else step(seen, right)
+            step = self._next_step(seen)
+        with self._came:
+            self.requests.append(seen)
+            self._came.notify_all()
+        if step is None:
             return right
+        return step if isinstance(step, Reply) else step(seen, right)
+
+    def _next_step(self, seen: Seen) -> Step | None:
+        for rule in self._rules:
+            if rule.method == seen.method and rule.steps and rule.path.search(seen.path):
+                return rule.steps[0] if rule.for_ever and len(rule.steps) == 1 else rule.steps.pop(0)
+        return None
 
     # ── a registry that does everything right ────────────────────────────────────────────────────
 
@@ -335,17 +351,15 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return False
         if reply.end_at is not None and done >= reply.end_at:
-            self._reset()
+            self._end()
             return False
         return not self.registry.stopping.is_set()
 
-    def _reset(self) -> None:
+    def _end(self) -> None:
         self.close_connection = True
         self.wfile.flush()
-        # A FIN first, so that what was sent arrives; then nothing more.
         with contextlib.suppress(OSError):
-            self.connection.shutdown(socket.SHUT_WR)
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 0, 0))
+            self.connection.shutdown(socket.SHUT_WR)  # what was sent still arrives
 
 
 def _phrase(status: int) -> str:
@@ -361,7 +375,7 @@ def _cut(body: bytes | Iterable[bytes], piece: int, marks: list[int]) -> Iterato
     for part in (body,) if isinstance(body, bytes) else body:
         at = 0
         while at < len(part):
-            ends = [at + piece, len(part), *(mark - done for mark in marks if mark > done)]
+            ends = [at + piece, len(part), *(at + mark - done for mark in marks if mark > done)]
             end = min(max(end, at + 1) for end in ends)
             yield part[at:end]
             done += end - at

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import random
+import time
 from collections.abc import Callable, Mapping
 from typing import BinaryIO
 
@@ -53,6 +54,7 @@ class Pauses(list[float]):
     """Pauses that a client would have made, in seconds; none is made."""
 
     def __call__(self, seconds: float) -> None:
+        """Note a pause."""
         self.append(seconds)
 
 
@@ -72,7 +74,7 @@ def make_client(
         stall_timeout=stall_timeout,
         pause=Pauses() if pauses is None else pauses,
         jitter=lambda: 1.0,
-        **({} if monotonic is None else {"monotonic": monotonic}),
+        monotonic=monotonic or time.monotonic,
     )
     return Client(registries or Registries(), Credentials(explicit=logins), patience=patience)
 

@@ -84,3 +84,25 @@ def put_image(store: ImageStore, image: SmallImage, name: str | None = None, sou
         put_blob(store, data)
     with store.layout.edit() as index:
         return index.set(name, descriptor_of(image.data, image.media_type), source)
+
+
+def put_layer(store: ImageStore, tar: bytes, compression: str = "gzip") -> SmallLayer:
+    """Put a layer's blob into a store."""
+    layer = make_layer(tar, compression)
+    put_blob(store, layer.blob)
+    return layer
+
+
+def ensure(store: ImageStore, layer: SmallLayer) -> Path:
+    """Return where a layer is unpacked, unpacking it if it is not."""
+    return Path(store.layers.ensure(layer.diff_id, layer.descriptor))
+
+
+def in_layers(store: ImageStore) -> list[str]:
+    """Return the names in the directory of layers."""
+    return sorted(os.listdir(store.home.layers))
+
+
+def read_files(tree: Path) -> dict[str, bytes]:
+    """Return the regular files of a tree."""
+    return {str(path.relative_to(tree)): path.read_bytes() for path in tree.rglob("*") if path.is_file()}

@@ -88,6 +88,8 @@ class Conversation:
                 self._kill()
                 if isinstance(err, ConnectionError):
                     raise self._lost() from err
+                if isinstance(err, OSError) and not isinstance(err, ContainerKitError):
+                    raise HostError(attempted="cannot ask the process that works on files", errno=err.errno) from err
                 raise
         if not reply.error:
             return reply, fd
@@ -170,14 +172,16 @@ def _joined(reply: Reply, pieces: list[bytes]) -> Reply:
 
 def _spawn(view: View, user_namespace: int | None, target: int) -> Conversation:
     settings = MonitorSettings(
-        flags=MonitorFlag.NONE,
+        flags=MonitorFlag.DIRTY_WORK if view.work else MonitorFlag.NONE,
         owner_pid=0,
         namespaces=view.plan.namespaces,
         container_dir=view.directory,
         runtime_dir=HostPath(""),
+        dirs=view.work,
     )
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
-    ours.settimeout(None)  # whatever socket.setdefaulttimeout() says
+    for end in (ours, theirs):
+        end.settimeout(None)  # whatever socket.setdefaulttimeout() says
     with theirs:
         memfd = sealed_memfd("ck-request", encode_request(settings, view.plan))
         try:

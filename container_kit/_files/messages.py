@@ -59,6 +59,8 @@ class FileFlag(enum.IntFlag):
     HEADERS = 0x400
     ONE_MOUNT = 0x800
     NO_RECURSE = 0x1000
+    NO_SET_ID = 0x2000
+    KEEP_KIND = 0x4000
 
 
 class ArchiveFault(enum.IntEnum):

@@ -50,6 +50,8 @@ class UnpackOptions:
         keep_owner: False leaves everything to the worker's own ids.
         devices: False skips device nodes, and counts them.
         replace: an entry takes the place of what is there, even of a directory. Layers always do.
+        keep_kind: with `replace`: but a directory only merges with a directory, and nothing else replaces one.
+        set_id: False leaves out set-user-ID and set-group-ID bits, and file capabilities.
         max_bytes: how much all regular files may hold.
         max_entries: how many entries there may be.
         subject: what errors call the archive.
@@ -61,6 +63,8 @@ class UnpackOptions:
     keep_owner: bool = True
     devices: bool = True
     replace: bool = False
+    keep_kind: bool = False
+    set_id: bool = True
     max_bytes: int = 2**63
     max_entries: int = 10_000_000
     subject: str = "archive"

@@ -33,10 +33,18 @@ _NOWHERE = HostPath("")
 
 @attrs.frozen(kw_only=True)
 class View:
-    """A tree of files: the plan that leads to it, the directory it is walked in, and whose namespaces it joins."""
+    """A tree of files: the plan that leads to it, where it is walked, and whose namespaces it joins.
+
+    Args:
+        plan: the steps.
+        directory: the working directory meanwhile; "" for any.
+        work: work directories of overlays in it, which are emptied first: a volatile mount leaves a mark in its own.
+        target_pid: a process in the namespaces that the plan joins.
+    """
 
     plan: FilesPlan
     directory: HostPath
+    work: tuple[str, ...] = ()
     target_pid: int | None = None
 
 
@@ -68,7 +76,8 @@ def overlay_view(
 
     Args:
         lowers: the layers, topmost first.
-        upper: the names of the upper and the work directory, relative to `directory`; None: read-only.
+        upper: the names of the upper and the work directory, relative to `directory`; None: read-only. Nothing
+            else may have them mounted.
         directory: of the container; with upper None any directory that is there.
         form: how the layers are named to the kernel.
         rootless: the worker is root in a user namespace only.
@@ -98,7 +107,7 @@ def overlay_view(
         how = AttachHow.MAKE_DIR if os.path.isdir(source) else AttachHow.MAKE_FILE
         attach.append(Attach(slot=slot, target=target, how=how if upper else AttachHow.NONE))
     plan = FilesPlan(namespaces=Namespace.MOUNT, gather=tuple(gather), pivot=True, attach=tuple(attach))
-    return View(plan=plan, directory=directory)
+    return View(plan=plan, directory=directory, work=upper[1:] if upper else ())
 
 
 def container_view(pid: int, *, rootless: bool, mounts: bool = True) -> View:

@@ -24,6 +24,7 @@ from container_kit._files.view import View
 from container_kit.errors import ContainerKitError, InvalidSpecError, UnsafeArchiveError, path_error
 
 _VERBS = {
+    FileOp.READY: "reach",
     FileOp.OPEN: "open",
     FileOp.STAT: "look at",
     FileOp.READLINK: "read the symlink",
@@ -76,6 +77,8 @@ class FileWorker:
             PathError: ENXIO when it is a device, a FIFO or a socket.
         """
         _, fd = self._ask(FileOp.OPEN, path, a=flags & ~os.O_CLOEXEC, b=mode)
+        if fd < 0:  # it was sent, and this process has no room for it
+            raise path_error(errno.EMFILE, path, _VERBS[FileOp.OPEN])
         return fd
 
     def status(self, path: str, *, follow: bool = True) -> FileStatus:
@@ -259,6 +262,8 @@ def _unpack_flags(options: UnpackOptions) -> FileFlag:
         (not options.keep_owner, FileFlag.NO_OWNER),
         (not options.devices, FileFlag.NO_DEVICES),
         (options.replace, FileFlag.REPLACE),
+        (options.keep_kind, FileFlag.KEEP_KIND),
+        (not options.set_id, FileFlag.NO_SET_ID),
     )
 
 

@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from io import FileIO
 from typing import BinaryIO
 
 from container_kit._images.compression import Decompressed, open_decompressed, sniff
+from container_kit._images.durable import storage_errors
 
 BEGINNING = 16  # bytes; enough to tell the compression
+
+
+@contextmanager
+def open_source(source: str | BinaryIO) -> Generator[BinaryIO | FileIO, None, None]:
+    """Give a file to read: the caller's, which stays open, or the one at a path.
+
+    Raises:
+        HostError: it cannot be opened.
+    """
+    if not isinstance(source, str):
+        yield source
+        return
+    with storage_errors(source, f"cannot read {source}"):
+        file = open(source, "rb", buffering=0)  # noqa: SIM115  # closed by the next line
+    with file:
+        yield file
 
 
 def open_any(source: BinaryIO | FileIO, *, what: str) -> Decompressed:

@@ -9,7 +9,6 @@ whatever happens.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import secrets
@@ -24,7 +23,7 @@ import attrs
 
 from container_kit._files.view import directory_view
 from container_kit._files.worker import FileWorker, UnpackOptions
-from container_kit._images.archive_input import BEGINNING, open_any
+from container_kit._images.archive_input import BEGINNING, open_any, open_source
 from container_kit._images.compression import sniff
 from container_kit._images.crew import Crew
 from container_kit._images.durable import CONTENT_MODE, storage_errors, sync_directory, write_all
@@ -166,14 +165,15 @@ def open_archive(
         os.mkdir(directory, 0o700)
     try:
         with FileWorker.start(directory_view(directory), user_namespace=store.user_namespace()) as worker:
-            try:
-                _unpack(worker, source, name, progress)
-                yield Scratch(name, directory, worker, progress)
-            finally:
-                with contextlib.suppress(ContainerKitError):  # an earlier error counts; rmdir below would complain
-                    worker.remove("/", recursive=True)
-    finally:
-        _remove(directory)
+            _unpack(worker, source, name, progress)
+            yield Scratch(name, directory, worker, progress)
+    except BaseException as error:
+        try:
+            _discard(store, directory)
+        except ContainerKitError as err:
+            error.add_note(f"and its files could not be removed: {err}")
+        raise
+    _discard(store, directory)
 
 
 def _unpack(worker: FileWorker, source: str | BinaryIO, name: str, progress: ProgressCallback | None) -> None:
@@ -183,9 +183,7 @@ def _unpack(worker: FileWorker, source: str | BinaryIO, name: str, progress: Pro
     if not isinstance(source, str):
         _unpack_stream(worker, source, options, progress)
         return
-    with storage_errors(source, f"cannot read {source}"):
-        file = open(source, "rb", buffering=0)  # noqa: SIM115  # closed below
-    with file:
+    with open_source(source) as file:
         is_regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
         if is_regular and sniff(os.pread(file.fileno(), BEGINNING, 0)) == "none":
             _unpack_from(worker, file.fileno(), options)  # the worker reads it itself
@@ -248,10 +246,11 @@ def _make_durable(path: str) -> None:
         os.close(fd)
 
 
-def _remove(directory: str) -> None:
-    # Emptied by the worker, which may remove what the archive made; what is left is swept by a later collection.
-    with contextlib.suppress(OSError):
-        os.rmdir(directory)
+def _discard(store: ImageStore, directory: HostPath) -> None:
+    # By another worker: the first one may have been interrupted, and what it made may belong to other ids.
+    view = directory_view(HostPath(os.path.dirname(directory)))
+    with FileWorker.start(view, user_namespace=store.user_namespace()) as worker:
+        worker.remove(f"/{os.path.basename(directory)}", recursive=True)
 
 
 def _absolute(path: str) -> str:

@@ -52,13 +52,20 @@ class Claim:
         self.fd = -1
 
 
-def claim_work(path: HostPath, is_done: Callable[[], bool], *, stall_seconds: float = STALL_SECONDS) -> Claim | None:
+def claim_work(
+    path: HostPath,
+    is_done: Callable[[], bool],
+    *,
+    stall_seconds: float = STALL_SECONDS,
+    pause: Callable[[float], object] = time.sleep,
+) -> Claim | None:
     """Claim a piece of work, or wait until somebody else has done it.
 
     Args:
         path: the file that stands for the work.
         is_done: whether there is nothing to do any more.
         stall_seconds: how long a holder may make no progress before it is no longer waited for.
+        pause: waits so many seconds; what it raises ends the waiting.
 
     Returns:
         The claim, or None when the work is done.
@@ -83,7 +90,7 @@ def claim_work(path: HostPath, is_done: Callable[[], bool], *, stall_seconds: fl
             seen, since = stamp, time.monotonic()
         elif time.monotonic() - since >= stall_seconds:
             return _private_claim(HostPath(os.path.dirname(path)))
-        time.sleep(_PAUSE)  # flock has no timeout, and what matters is the file, not the lock
+        pause(_PAUSE)  # flock has no timeout, and what matters is the file, not the lock
     return None
 
 

@@ -23,11 +23,21 @@ import attrs
 from container_kit._spec.progress import Progress, ProgressCallback
 from container_kit.errors import HostError
 
+_LONGEST_START = 1.0  # seconds, until a thread that was interrupted in starting is taken for one that never will
+
 Task = Callable[[], None]
 
 
 class Stopped(Exception):  # noqa: N818  # no failure of its own: it unwinds a task after somebody else's
     """Raised by `Crew.check` inside a task that is no longer wanted; never leaves the crew."""
+
+
+@attrs.frozen
+class _Worker:
+    """A thread, and whether it runs: an interrupt of `Thread.start` leaves that open."""
+
+    thread: threading.Thread
+    begun: threading.Event
 
 
 @attrs.define
@@ -37,7 +47,7 @@ class _Lane:
     name: str
     limit: int
     queue: SimpleQueue[Task | None] = attrs.field(factory=SimpleQueue["Task | None"])
-    threads: list[threading.Thread] = attrs.field(factory=list[threading.Thread])
+    workers: list[_Worker] = attrs.field(factory=list["_Worker"])
     unfinished: int = 0
 
 
@@ -88,21 +98,24 @@ class Crew:
         with self._lock:
             if self.is_stopping:  # asked under the lock: a thread that starts later would not be joined
                 return
-            if len(place.threads) < min(place.limit, place.unfinished + 1):
+            if len(place.workers) < min(place.limit, place.unfinished + 1):
                 self._hire(place)
             place.unfinished += 1
             place.queue.put(task)
 
     def _hire(self, lane: _Lane) -> None:
-        name = f"{self._name}-{lane.name}-{len(lane.threads) + 1}"
-        thread = threading.Thread(target=self._work, args=(lane,), name=name)
+        name = f"{self._name}-{lane.name}-{len(lane.workers) + 1}"
+        begun = threading.Event()
+        worker = _Worker(threading.Thread(target=self._work, args=(lane, begun), name=name), begun)
+        lane.workers.append(
+            worker
+        )  # first: an interrupt may come when the thread is there and `start` has not returned
         try:
-            thread.start()
+            worker.thread.start()
         except RuntimeError as error:
-            if not lane.threads:  # with one, it takes longer
+            lane.workers.remove(worker)
+            if not lane.workers:  # with others, it takes longer
                 raise HostError(attempted="cannot start a thread", errno=errno.EAGAIN) from error
-        else:
-            lane.threads.append(thread)
 
     def report(self, event: Progress) -> None:
         """Hand an event to the caller's callback; called by any thread, returns at once."""
@@ -113,6 +126,11 @@ class Crew:
         """Raise `Stopped` when tasks should end."""
         if self._stopping.is_set():
             raise Stopped
+
+    def pause(self, seconds: float) -> None:
+        """Wait so long, or raise `Stopped` as soon as tasks should end."""
+        self._stopping.wait(seconds)
+        self.check()
 
     @property
     def is_stopping(self) -> bool:
@@ -149,7 +167,8 @@ class Crew:
         with self._lock:
             return any(lane.unfinished for lane in self._lanes.values())
 
-    def _work(self, lane: _Lane) -> None:
+    def _work(self, lane: _Lane, begun: threading.Event) -> None:
+        begun.set()
         while (task := lane.queue.get()) is not None:
             try:
                 if not self.is_stopping:
@@ -180,10 +199,11 @@ class Crew:
         if self._is_busy():
             self._stop()
         for lane in self._lanes.values():
-            for _ in lane.threads:
+            for _ in lane.workers:
                 lane.queue.put(None)
         for lane in self._lanes.values():
-            for thread in lane.threads:
-                thread.join()
+            for worker in lane.workers:
+                if worker.begun.wait(_LONGEST_START):
+                    worker.thread.join()
         while self._closes:
             self._closes.pop()()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -100,6 +101,7 @@ def fetch_blob(
     descriptor: Descriptor,
     *,
     check: Callable[[], None] = lambda: None,
+    pause: Callable[[float], object] = time.sleep,
     meter: Meter | None = None,
     begun: Callable[[BlobWriter, Arrival], None] | None = None,
 ) -> bool:
@@ -111,6 +113,7 @@ def fetch_blob(
         reference: which repository it is in.
         descriptor: what is wanted.
         check: called with each piece; what it raises ends the download.
+        pause: waits so many seconds while somebody else downloads; what it raises ends that.
         meter: counts the bytes.
         begun: called before the first byte comes.
 
@@ -118,7 +121,7 @@ def fetch_blob(
         DigestMismatchError: the registry does not have what the digest promises.
         RegistryError: it could not be fetched; what came is kept for a later try.
     """
-    writer = begin_blob(store, descriptor)
+    writer = begin_blob(store, descriptor, pause=pause)
     if writer is None:
         return False
     arrival = Arrival(store, writer, check)
@@ -189,7 +192,14 @@ class _Work:
         try:
             meter.advance(0)
             fetched = fetch_blob(
-                fetch.store, fetch.client, fetch.reference, blob, check=self._crew.check, meter=meter, begun=self._begin
+                fetch.store,
+                fetch.client,
+                fetch.reference,
+                blob,
+                check=self._crew.check,
+                pause=self._crew.pause,
+                meter=meter,
+                begun=self._begin,
             )
             self._is_here = True
         finally:

@@ -60,6 +60,14 @@ def entries_of(store: ImageStore, digest: Digest) -> list[Entry]:
     return sorted(found, key=lambda entry: (entry.name is None, entry.name))
 
 
+def is_name_of(entry: Entry, text: str) -> bool:
+    """Say whether an entry was found by its name, not by its id."""
+    try:
+        return _is_called(entry, parse_reference(text))
+    except InvalidReferenceError:
+        return False
+
+
 def familiar(name: str) -> str:
     """Return a recorded name as people write it; one that another tool put there and that is no reference, as it is."""
     try:

@@ -11,6 +11,8 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -32,7 +34,12 @@ _TOUCH_EVERY = 64
 
 
 def begin_blob(
-    store: ImageStore, descriptor: Descriptor, *, resumable: bool = True, stall_seconds: float = STALL_SECONDS
+    store: ImageStore,
+    descriptor: Descriptor,
+    *,
+    resumable: bool = True,
+    stall_seconds: float = STALL_SECONDS,
+    pause: Callable[[float], object] = time.sleep,
 ) -> BlobWriter | None:
     """Begin to write a blob, or wait for another process or thread that does.
 
@@ -41,6 +48,7 @@ def begin_blob(
         descriptor: its digest and size.
         resumable: go on with what an earlier writer left.
         stall_seconds: how long somebody else may make no progress before the work is done twice.
+        pause: waits so many seconds for somebody else; what it raises ends the waiting.
 
     Returns:
         None when the blob is there by now, else a writer; use it in a `with` block.
@@ -54,7 +62,7 @@ def begin_blob(
     layout.prepare_for(digest)
     with storage_errors(store.home.ingest, f"cannot write the blob {digest}"):
         path = partial_path(store.home.ingest, digest)
-        claim = claim_work(path, lambda: layout.has(digest), stall_seconds=stall_seconds)
+        claim = claim_work(path, lambda: layout.has(digest), stall_seconds=stall_seconds, pause=pause)
         return None if claim is None else BlobWriter(layout, descriptor, claim, resumable=resumable)
 
 
@@ -138,9 +146,9 @@ class BlobWriter:
             self.abandon(keep=False)
             raise error
         with self._storage_errors():
-            os.fchmod(self._claim.fd, CONTENT_MODE)
             os.fsync(self._claim.fd)
             os.rename(self.path, self._layout.blob_path(digest))
+            os.fchmod(self._claim.fd, CONTENT_MODE)  # not before: those who wait open it to write
             sync_directory(os.path.dirname(self._layout.blob_path(digest)))
         self._finish("committed", remove=False)
 

@@ -17,8 +17,7 @@ import attrs
 
 from container_kit._files.view import directory_view
 from container_kit._files.worker import FileWorker, PackOptions
-from container_kit._images.archive_input import open_any
-from container_kit._images.durable import storage_errors
+from container_kit._images.archive_input import open_any, open_source
 from container_kit._images.index_file import Entry
 from container_kit._images.layer_stream import LAYER_TYPES, Compression, Tar
 from container_kit._images.layer_stream import add_layer as add_layer
@@ -34,7 +33,7 @@ from container_kit._spec.paths import parse_host_path
 from container_kit._spec.platform import Platform, host_platform
 from container_kit._spec.progress import ProgressCallback
 from container_kit._spec.reference import parse_reference
-from container_kit.errors import ImageError, InvalidReferenceError
+from container_kit.errors import ImageError, InvalidReferenceError, UnsafeArchiveError
 
 EPOCH = "1970-01-01T00:00:00Z"
 
@@ -117,18 +116,11 @@ def import_tar(
     said = note or Note(created_by="import")
     blank = apply_changes(_blank(platform), changes)  # what is wrong with them is said before anything is read
     what = source if isinstance(source, str) else "archive"
-    with store.lease() as lease:
-        if isinstance(source, str):
-            with storage_errors(source, f"cannot read {source}"):
-                file = open(source, "rb", buffering=0)  # noqa: SIM115  # closed in the next line
-            with file:
-                made = add_layer(
-                    store, open_any(file, what=what), compression=compression, lease=lease, progress=progress
-                )
-        else:
-            made = add_layer(
-                store, open_any(source, what=what), compression=compression, lease=lease, progress=progress
-            )
+    with store.lease() as lease, open_source(source) as file:
+        tar = open_any(file, what=what)
+        made = add_layer(store, tar, compression=compression, lease=lease, progress=progress)
+        if not tar.produced:
+            raise UnsafeArchiveError(image=what, reason="it is empty")
         return _finish(store, blank, None, made, said, name=canonical, lease=lease, progress=progress)
 
 

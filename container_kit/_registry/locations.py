@@ -38,9 +38,9 @@ def follow(url: str, location: str) -> str:
     """
     if not 0 < len(location) <= _LONGEST or any(ord(letter) <= 0x20 or ord(letter) == 0x7F for letter in location):
         raise RegistryError(url=shown_url(url), reason="it sent a malformed location")
-    target = urljoin(url, location)
     try:
-        parts, _ = urlsplit(target), origin_of(target)
+        target = urljoin(url, location)
+        parts, _ = urlsplit(target), origin_of(target)  # a port that is none shows only there
     except ValueError as err:
         raise RegistryError(url=shown_url(url), reason="it sent a malformed location") from err
     if parts.scheme not in _PORTS or not parts.hostname or "@" in parts.netloc:

@@ -114,7 +114,8 @@ class Session:
         answer = self._exchange_first(endpoint, place, request, proof)
         if answer.status == 401 and is_same_origin(answer.url, place.base):
             challenges = parse_challenges(answer.headers.get("WWW-Authenticate", ""))
-            renewed = self._new_proof(endpoint, place, request, challenges, rejected=proof)
+            with answer.unless_raised():
+                renewed = self._new_proof(endpoint, place, request, challenges, rejected=proof)
             if renewed:
                 proof = renewed
                 answer.close()

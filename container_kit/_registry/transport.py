@@ -13,7 +13,7 @@ import os
 import socket
 import threading
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from http.client import HTTPException
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -134,6 +134,15 @@ class Answer:
             while self.read():
                 pass
 
+    @contextlib.contextmanager
+    def unless_raised(self) -> Generator[None, None, None]:
+        """Leave the answer open, unless what is done meanwhile fails."""
+        try:
+            yield
+        except BaseException:
+            self._response.close()
+            raise
+
     def __enter__(self) -> Self:
         return self
 
@@ -200,7 +209,7 @@ class Transport:
                 with contextlib.suppress(OSError):
                     socket.socket.shutdown(sock, socket.SHUT_RDWR)
         for pool in pools:
-            pool.clear()
+            _close_pool(pool)
 
     def _pool(self, scheme: str, trust: Trust, proxy: str | None) -> PoolManager:
         with self._lock:
@@ -215,6 +224,14 @@ class Transport:
                 found = _make_pool(options, proxy, self._patience, self._sockets)
                 self._pools[scheme, trust, proxy] = found
             return found
+
+
+def _close_pool(pool: PoolManager) -> None:
+    for key in pool.pools.keys():  # noqa: SIM118  # urllib3's container cannot be iterated over
+        hosts = pool.pools.get(key)
+        if hosts is not None:
+            hosts.close()  # clear() leaves that to the garbage collector
+    pool.clear()
 
 
 def _tls_options(trust: Trust) -> dict[str, Any]:

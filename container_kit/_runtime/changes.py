@@ -60,7 +60,7 @@ def diff(site: Site, container_id: str) -> tuple[Change, ...]:
         upper = upper_directory(site, record, number)
         if os.path.isdir(upper):
             with open_upper(site, upper) as own, _open_lowers(site, overlay) as below:
-                found = _Walk(own, below).changes()
+                found = _Walk(own, below, rootless=site.facts.rootless).changes()
                 stubs = _stubs_in(own, below, found, mount_points(record, overlay))
             prefix = overlay.target.rstrip("/")
             changes += (Change(path=prefix + path, kind=kind) for path, kind in found.items() if path not in stubs)
@@ -77,7 +77,7 @@ def find_stubs(site: Site, record: ContainerRecord) -> frozenset[str]:
         wanted = mount_points(record, overlay)
         if not any(_status(own, path) for path in wanted):
             return frozenset()
-        return _stubs_in(own, below, _Walk(own, below).changes(), wanted)
+        return _stubs_in(own, below, _Walk(own, below, rootless=site.facts.rootless).changes(), wanted)
 
 
 def upper_directory(site: Site, record: ContainerRecord, number: int) -> HostPath:
@@ -105,7 +105,8 @@ def _open_lowers(site: Site, overlay: OverlayLayers) -> FileWorker:
 class _Walk:
     """The comparison of one upper directory with what is below it."""
 
-    def __init__(self, own: FileWorker, below: FileWorker) -> None:
+    def __init__(self, own: FileWorker, below: FileWorker, *, rootless: bool) -> None:
+        self._rootless = rootless
         self._own = own
         self._below = below
         self._found: dict[str, ChangeKind] = {}
@@ -114,7 +115,7 @@ class _Walk:
 
     def changes(self) -> dict[str, ChangeKind]:
         """Return the kind of each changed path."""
-        for path in _names_in(self._own):
+        for path in _names_in(self._own, rootless=self._rootless):
             directory, _, name = path.rpartition("/")
             if name == _OPAQUE:
                 self._opaque.add(directory)
@@ -139,14 +140,14 @@ class _Walk:
             self._fresh.add(path)  # of a file this says nothing
 
 
-def _names_in(own: FileWorker) -> Iterator[str]:
+def _names_in(own: FileWorker, *, rootless: bool) -> Iterator[str]:
     from tarfile import open as open_tar
 
     def consume(stream: int) -> list[str]:
         with open(stream, "rb", closefd=False) as file, open_tar(fileobj=file, mode="r|") as tar:
             return [entry.name for entry in tar]
 
-    options = PackOptions(layer=True, headers_only=True)
+    options = PackOptions(layer=True, headers_only=True, user_xattr=rootless)
     names = pour(lambda sink: own.pack("/", sink, options), consume)
     for name in names:
         path = "/" + name.removeprefix("./").strip("/")

@@ -19,6 +19,7 @@ are the image's own in a container that does not run.
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import time
@@ -37,8 +38,10 @@ from container_kit._spec.lifecycle import Status
 from container_kit._spec.mounts import Mount, MountKind
 from container_kit._spec.paths import HostPath
 from container_kit._spec.root_filesystem import RootFilesystem
-from container_kit.errors import ContainerKitError, InvalidTransitionError, LockTimeoutError
+from container_kit.errors import HostError, InvalidTransitionError, LockTimeoutError
 
+_LAUNCH_SECONDS = 5.0
+_LAUNCH_PAUSE = 0.002
 _ENDING_SECONDS = 1.0  # a PID 1 that is being killed cannot be entered, and takes its time to be seen as ended
 
 
@@ -61,9 +64,9 @@ def open_files(site: Site, container_id: str, *, write: bool, mounts: bool = Tru
     while True:
         seen = _settled(site, container_id, deadline)
         if seen.init is not None:
-            worker = _enter_running(site, seen, mounts=mounts)
+            worker = _enter_running(site, seen, mounts=mounts, deadline=deadline)
             if worker is None:
-                continue  # it has just ended
+                continue
             with worker:
                 yield worker
             return
@@ -108,14 +111,18 @@ def _is_still(site: Site, before: Look) -> bool:
     return not now.is_unseen and (now.status, now.record.phase) == (before.status, before.record.phase)
 
 
-def _enter_running(site: Site, seen: Look, *, mounts: bool) -> FileWorker | None:
+def _enter_running(site: Site, seen: Look, *, mounts: bool, deadline: float) -> FileWorker | None:
+    """Return a worker in a running container; None when it is worth another look."""
     assert seen.init is not None
     try:
         worker = _start(site, container_view(seen.init.pid, rootless=site.facts.rootless, mounts=mounts))
-    except ContainerKitError:
-        if not processes.wait_gone(seen.init, _ENDING_SECONDS):
-            raise
-        return None  # it ended: there is another way to its files
+    except HostError as err:
+        if processes.wait_gone(seen.init, _LAUNCH_PAUSE if err.errno == errno.EPERM else _ENDING_SECONDS):
+            return None  # it ended: there is another way to its files
+        # Until it has executed its command a rootless one is not to be looked into (ptrace(2)).
+        if err.errno == errno.EPERM and time.monotonic() < deadline - PATIENCE + _LAUNCH_SECONDS:
+            return None
+        raise
     if not processes.is_alive(seen.init):  # the number may have been somebody else's by then
         worker.close()
         return None

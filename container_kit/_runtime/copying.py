@@ -237,15 +237,14 @@ def _landing_outside(source: Source, destination: str) -> Landing:
 def _incoming(site: Site, inside: FileWorker, options: CopyOptions) -> UnpackOptions:
     if options.archive:
         several = len(site.id_map.uids) > 1 or not site.facts.rootless
-        return UnpackOptions(devices=False, replace=True, keep_owner=several)
-    return UnpackOptions(devices=False, replace=True, owner=_find_owner(site, inside, options.owner))
+        return UnpackOptions(devices=False, replace=True, keep_kind=True, keep_owner=several)
+    return UnpackOptions(devices=False, replace=True, keep_kind=True, owner=_find_owner(site, inside, options.owner))
 
 
 def _outgoing(site: Site, *, archive: bool) -> UnpackOptions:
-    if archive:
-        return UnpackOptions(devices=False, replace=True)
     caller = (0, 0) if site.facts.rootless else (os.geteuid(), os.getegid())
-    return UnpackOptions(devices=False, replace=True, owner=caller)
+    owner = None if archive else caller
+    return UnpackOptions(devices=False, replace=True, keep_kind=True, set_id=False, owner=owner)
 
 
 def _find_owner(site: Site, inside: FileWorker, owner: Owner) -> tuple[int, int]:

@@ -13,6 +13,7 @@ import signal
 
 import attrs
 
+from container_kit._images.scratch import is_abandoned
 from container_kit._linux import processes
 from container_kit._linux.files import remove_scratch
 from container_kit._linux.processes import ProcessId
@@ -63,6 +64,7 @@ def reconcile(site: Site, *, repair: bool = True) -> list[Problem]:
             problems.append(Problem(record.name, str(err), repaired=False))
     problems += _remove_strays(site, known, repair=repair)
     problems += _remove_unfinished(site, repair=repair)
+    problems += _remove_scratch(site, repair=repair)
     return problems
 
 
@@ -130,6 +132,17 @@ def _remove_unfinished(site: Site, *, repair: bool) -> list[Problem]:
                 repaired = False  # another process removes it, too; else the next time
             problems.append(Problem(name, "an unfinished file of a process that is gone", repaired=repaired))
     return problems
+
+
+def _remove_scratch(site: Site, *, repair: bool) -> list[Problem]:
+    """Remove what dead processes were unpacking, downloading or deleting."""
+    places = (site.home.layers, site.home.ingest)
+    found = [name for place in places for name in os.listdir(place) if is_abandoned(name)]
+    if found and repair:
+        from container_kit._images.collect import sweep  # loads the store, which most engines need not
+
+        sweep(site.images)
+    return [Problem(name, "a part of an image of a process that is gone", repaired=repair) for name in found]
 
 
 def _ids_in(directory: str) -> set[str]:

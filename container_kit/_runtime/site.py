@@ -92,10 +92,19 @@ class Site:
         with Client(self._known_registries, given) as client:
             client.check_login(registry)
         self._credentials.add(registry, username, password)
+        self._forget_client()
 
     def log_out(self, registry: str) -> bool:
         """Forget the credentials that were kept; False when there were none."""
+        self._forget_client()
         return self._credentials.remove(registry)
+
+    def _forget_client(self) -> None:
+        """Close the client: it remembers who it was to whom."""
+        with self._lock:
+            client, self._client = self._client, None
+        if client is not None and client[0] == os.getpid():
+            client[1].close()
 
     @property
     def _credentials(self) -> Credentials:
@@ -107,7 +116,7 @@ class Site:
     def _known_registries(self) -> Registries:
         from container_kit._registry.config_files import load_registries
 
-        return self.registries if self.registries is not None else load_registries(os.environ, uid=os.geteuid())
+        return self.registries if self.registries is not None else load_registries()
 
     @cached_property
     def own_process(self) -> ProcessId:
@@ -213,7 +222,5 @@ class Site:
             if self._devnull >= 0:
                 os.close(self._devnull)
                 self._devnull = -1
-            if self._client is not None and self._client[0] == os.getpid():
-                self._client[1].close()
-            self._client = None
+        self._forget_client()
         self.database.close()

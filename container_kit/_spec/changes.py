@@ -69,7 +69,7 @@ class _Edit:
         self.ports: tuple[str, ...] = config.exposed_ports
         self.volumes: tuple[str, ...] = config.volumes
         self.on_build: tuple[str, ...] = config.on_build
-        self.shell: tuple[str, ...] = config.shell or DEFAULT_SHELL
+        self.shell: tuple[str, ...] = config.command_shell or DEFAULT_SHELL
         self.has_command: bool = False
 
     @property

@@ -28,7 +28,7 @@ def split_words(text: str, field: str) -> list[str]:
             position += 1
             continue
         found = _WORD.match(text, position)
-        if found is None or _is_cut(text, found.end()):
+        if found is None:
             raise InvalidSpecError(field=field, value=text, reason="has a quote that is not closed")
         words.append(found[0])
         position = found.end()
@@ -47,10 +47,6 @@ def expand_word(word: str, env: Mapping[str, str], field: str) -> str:
         InvalidSpecError: a quote or brace is open, or the expansion is none of these.
     """
     return _Expansion(word, env, field).until("")
-
-
-def _is_cut(text: str, end: int) -> bool:
-    return end < len(text) and not text[end].isspace()
 
 
 class _Expansion:

@@ -54,13 +54,14 @@ def read_texts(value: object, field: str, *, what: str) -> tuple[str, ...]:
 
 
 def read_texts_by_key(value: object, field: str, *, what: str) -> Pairs:
-    """Return an object of strings as pairs, in its order, or raise; null is the empty string, as in Go."""
+    """Return an object of strings as pairs, or raise; null is the empty string, as in Go.
+
+    The pairs are sorted by key: an object has no order, and equal objects are to be equal pairs.
+    """
     if value is None:
         return ()
-    return tuple(
-        (key, read_text(item, f"{field}.{key[:80]}", what=what))
-        for key, item in read_object(value, field, what=what).items()
-    )
+    pairs = read_object(value, field, what=what).items()
+    return tuple(sorted((key, read_text(item, f"{field}.{key[:80]}", what=what)) for key, item in pairs))
 
 
 def check_spelling(document: Object, fields: Iterable[str], field: str, *, what: str) -> None:

@@ -55,7 +55,7 @@ class ConfigSection:
     config: ImageConfig
     exposed_ports: tuple[str, ...]
     volumes: tuple[str, ...]
-    shell: tuple[str, ...]
+    command_shell: tuple[str, ...]
     on_build: tuple[str, ...]
 
 
@@ -70,9 +70,9 @@ def read_section(section: object, *, architecture: str | None, what: str) -> Con
     Raises:
         ImageError: a field cannot be; the reason names it.
     """
-    given = read_object(section or {}, "config", what=what)
+    given = read_object({} if section is None else section, "config", what=what)
     found = fold_spelling(given, _FIELDS, "config", what=what)
-    shell = _words(found.get("Shell"), "config.Shell", what)
+    command_shell = _words(found.get("Shell"), "config.Shell", what)
     try:
         config = ImageConfig(
             env=_env_of(read_texts(found.get("Env"), "config.Env", what=what)),
@@ -82,7 +82,7 @@ def read_section(section: object, *, architecture: str | None, what: str) -> Con
             user=_user(found.get("User"), what),
             stop_signal=_stop_signal(found.get("StopSignal"), what),
             labels=read_texts_by_key(found.get("Labels"), "config.Labels", what=what),
-            healthcheck=_healthcheck(found.get("Healthcheck"), shell or DEFAULT_SHELL, what),
+            healthcheck=_healthcheck(found.get("Healthcheck"), command_shell or DEFAULT_SHELL, what),
             architecture=architecture,
         )
     except InvalidSpecError as error:
@@ -91,7 +91,7 @@ def read_section(section: object, *, architecture: str | None, what: str) -> Con
         config=config,
         exposed_ports=_keys(found.get("ExposedPorts"), "config.ExposedPorts", what),
         volumes=_keys(found.get("Volumes"), "config.Volumes", what),
-        shell=shell,
+        command_shell=command_shell,
         on_build=read_texts(found.get("OnBuild"), "config.OnBuild", what=what),
     )
 
@@ -102,6 +102,11 @@ def write_section(section: dict[str, Any], old: ConfigSection, new: ConfigSectio
     for name, value in after.items():
         if value != before[name]:
             replace_field(section, name, value or None)
+
+
+def is_key(text: str) -> bool:
+    """Say whether a text can name a port or a volume: not empty, and nothing that could not be shown."""
+    return bool(text) and text.isprintable()
 
 
 def signal_name(number: int) -> str:
@@ -125,7 +130,7 @@ def _fields_of(section: ConfigSection) -> dict[str, Any]:
         "Healthcheck": _health_fields(config.healthcheck) if config.healthcheck else None,
         "ExposedPorts": {port: {} for port in section.exposed_ports},
         "Volumes": {path: {} for path in section.volumes},
-        "Shell": list(section.shell),
+        "Shell": list(section.command_shell),
         "OnBuild": list(section.on_build),
     }
 
@@ -183,10 +188,10 @@ def _stop_signal(value: object, what: str) -> int | None:
 
 
 def _keys(value: object, field: str, what: str) -> tuple[str, ...]:
-    """Return the keys of an object that is used as a set."""
-    keys = tuple(read_object(value or {}, field, what=what))
+    """Return the keys of an object that is used as a set, sorted."""
+    keys = tuple(sorted(read_object({} if value is None else value, field, what=what)))
     for key in keys:
-        if not key or not key.isprintable():
+        if not is_key(key):
             refuse(what, field, f"has the key {key[:80]!r}, which must be text on one line")
     return keys
 
@@ -213,7 +218,7 @@ def _healthcheck(value: object, shell: tuple[str, ...], what: str) -> Healthchec
 
 def _number(found: Object, key: str, what: str) -> int:
     """Return a number, 0 where the default is meant."""
-    value = found.get(key) or 0
+    value = 0 if found.get(key) is None else found[key]
     if isinstance(value, bool) or not isinstance(value, int):
         refuse(what, f"config.Healthcheck.{key}", "must be a whole number")
     return value

@@ -24,12 +24,12 @@ from container_kit._spec.documents import (
     replace_field,
 )
 from container_kit._spec.image_config import ImageConfig
-from container_kit._spec.image_config_json import ConfigSection, read_section, write_section
+from container_kit._spec.image_config_json import ConfigSection, is_key, read_section, write_section
 from container_kit._spec.manifest import MOST_LAYERS
 from container_kit._spec.platform import UNKNOWN_PLATFORM, Platform, read_platform
 from container_kit._spec.strict_json import encode_json, parse_json
 from container_kit._spec.text import check_strings, check_text
-from container_kit.errors import ImageError, InvalidDigestError
+from container_kit.errors import ImageError, InvalidDigestError, InvalidSpecError
 
 _FIELDS = (
     "architecture", "os", "variant", "os.version", "created", "author", "config", "rootfs", "history",
@@ -56,7 +56,7 @@ class HistoryEntry:
 class OciConfig:
     """An image's config. `raw` is the document itself, unknown fields and all; the rest is what it says.
 
-    `shell` and `on_build` are for builds. `exposed_ports` (`80/tcp`) and `volumes` are as
+    `command_shell` (Docker's SHELL) and `on_build` are for builds. `exposed_ports` (`80/tcp`) and `volumes` are as
     the image has them; they are wishes and have no effect on their own.
     """
 
@@ -66,7 +66,7 @@ class OciConfig:
     config: ImageConfig
     exposed_ports: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()
-    shell: tuple[str, ...] = ()
+    command_shell: tuple[str, ...] = ()
     on_build: tuple[str, ...] = ()
     diff_ids: tuple[Digest, ...] = ()
     history: tuple[HistoryEntry, ...] = ()
@@ -94,7 +94,7 @@ def parse_oci_config(data: bytes, *, what: str) -> OciConfig:
         config=section.config,
         exposed_ports=section.exposed_ports,
         volumes=section.volumes,
-        shell=section.shell,
+        command_shell=section.command_shell,
         on_build=section.on_build,
         diff_ids=_diff_ids_of(found.get("rootfs"), what),
         history=_history_of(found.get("history"), what),
@@ -108,7 +108,7 @@ def edit_oci_config(
     image: ImageConfig | None = None,
     exposed_ports: Sequence[str] | None = None,
     volumes: Sequence[str] | None = None,
-    shell: Sequence[str] | None = None,
+    command_shell: Sequence[str] | None = None,
     on_build: Sequence[str] | None = None,
     add_layers: Sequence[tuple[Digest, HistoryEntry]] = (),
     history: Sequence[HistoryEntry] | None = None,
@@ -125,7 +125,7 @@ def edit_oci_config(
         image: how processes run by default; its `architecture` is ignored, the platform says it.
         exposed_ports: `port/protocol`.
         volumes: paths.
-        shell: what runs commands that are given as text while building.
+        command_shell: what runs commands that are given as text while building.
         on_build: instructions for builds that begin with this image.
         add_layers: diff id and history of each layer on top, from the lowest.
         history: what to put in the place of the history; that of `add_layers` follows it.
@@ -142,7 +142,7 @@ def edit_oci_config(
     after = attrs.evolve(
         before,
         config=config.config if image is None else attrs.evolve(image, architecture=config.config.architecture),
-        **_given(exposed_ports=exposed_ports, volumes=volumes, shell=shell, on_build=on_build),
+        **_given(exposed_ports=exposed_ports, volumes=volumes, command_shell=command_shell, on_build=on_build),
     )
     if after != before:
         section = _part(document, "config")
@@ -256,14 +256,19 @@ def _section_of(config: OciConfig) -> ConfigSection:
         config=config.config,
         exposed_ports=config.exposed_ports,
         volumes=config.volumes,
-        shell=config.shell,
+        command_shell=config.command_shell,
         on_build=config.on_build,
     )
 
 
 def _given(**parts: Sequence[str] | None) -> dict[str, Any]:
     """Return the parts that were given, as tuples of text that JSON can hold."""
-    return {name: check_strings(part, f"image {name}") for name, part in parts.items() if part is not None}
+    given = {name: check_strings(part, f"image {name}") for name, part in parts.items() if part is not None}
+    for name in ("exposed_ports", "volumes"):
+        for text in given.get(name, ()):
+            if not is_key(text):
+                raise InvalidSpecError(field=f"image {name}", value=text, reason="must be text on one line")
+    return given
 
 
 def _part(document: dict[str, Any], name: str) -> dict[str, Any]:

@@ -151,6 +151,12 @@ def _check_text(text: object) -> None:
         reason = "is empty"
     elif len(text) > _LONGEST:
         reason = f"is longer than {_LONGEST} characters"
+    elif "/" in text.partition("@")[2]:  # user:password@registry/repository: never shown
+        reason, text, hint = (
+            "has something before the registry, like a password",
+            None,
+            "log in to the registry instead",
+        )
     elif "://" in text:
         reason, hint = "has a scheme", f"leave out {text.partition('://')[0]!r} and '://'"
     elif _is_other_name(text):

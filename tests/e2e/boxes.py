@@ -7,12 +7,18 @@ import stat
 from pathlib import Path
 
 import container_kit as ck
+from container_kit._spec.root_filesystem import RootFilesystem
+from container_kit._state import records
 from container_kit.contents import Contents
 from container_kit.engine import Engine
 
 
 class Box(ck.Container, Contents):
     """A container with its files."""
+
+    def inspect_root(self) -> RootFilesystem:
+        """Return what its root is put together from."""
+        return records.get(self._engine.site.database, self.id).root
 
 
 def make(engine: Engine, image: ck.Image, *command: str, tmpfs: str = "", mounts: list[ck.Mount] | None = None) -> Box:

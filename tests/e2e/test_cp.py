@@ -138,7 +138,14 @@ def test_a_file_does_not_replace_a_directory(box: Box, source: Path, area: Path)
         box.copy_in(source / "f", "/area/dir")
     with pytest.raises(IsADirectoryError):
         box.copy_out("/source/f", area / "dir")
+    with pytest.raises(IsADirectoryError):
+        box.copy_in(f"{source}/.", "/area/dir")
+    (area / "dir" / "d").write_text("kept")
+    for what in ("/source/d", "/source/."):
+        with pytest.raises(NotADirectoryError):
+            box.copy_out(what, area / "dir")
 
+    assert "kept" == (area / "dir" / "d").read_text()
     assert "kept" == (area / "dir" / "f" / "precious").read_text()
 
 
@@ -397,6 +404,21 @@ def test_what_comes_out_belongs_to_the_caller_without_set_id_bits(box: Box, area
         info = path.stat()
         assert (os.geteuid(), os.getegid()) == (info.st_uid, info.st_gid)
         assert 0o755 == stat.S_IMODE(info.st_mode)
+
+
+@pytest.mark.needs_root
+def test_file_capabilities_stay_behind(engine: ck.Engine, own_rootfs: Path, area: Path) -> None:
+    """They are set-id bits by another name; on the way in they are kept."""
+    net_raw = bytes.fromhex("0100000200200000000000000000000000000000")  # CAP_NET_RAW, capabilities(7)
+    program = own_rootfs / "srv" / "program"
+    program.write_text("x")
+    os.setxattr(program, "security.capability", net_raw)
+    box = make(engine, ck.Image.from_directory(own_rootfs))
+
+    box.copy_out("/srv", area / "srv", archive=True)
+    box.copy_out("/srv/program", area / "program", archive=True)
+
+    assert [[], []] == [os.listxattr(area / name) for name in ("srv/program", "program")]
 
 
 # ── archives ─────────────────────────────────────────────────────────────────

@@ -5,16 +5,20 @@ from __future__ import annotations
 import io
 import json
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import pytest
 
 import container_kit as ck
+from container_kit._files.worker import FileWorker
 from container_kit._images import archive_scratch
 from container_kit._images.archive_load import load
+from container_kit._images.collect import collect
 from container_kit._images.store import ImageStore
 from container_kit._spec.digest import Digest
 from container_kit._spec.manifest import Manifest
@@ -171,6 +175,55 @@ def test_layers_that_images_share_are_there_once(store: ImageStore) -> None:
     blobs = os.listdir(os.path.dirname(store.layout.blob_path(Digest(IMAGE.digest))))
     assert 3 + 2 + 2 == len(blobs)  # layers, configs, manifests
     assert b"other\n" == read_layer(store, OTHER, "other")
+
+
+def test_the_same_archive_may_be_loaded_by_many_at_once(store: ImageStore) -> None:
+    """They share the work or do it twice; there is one image afterwards."""
+    archive = write_tar(docker_members([(IMAGE, ["box:1"]), (SECOND, ["box:2"])]))
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            load_bytes(store, archive)
+        except BaseException as error:  # noqa: BLE001  # shown below
+            errors.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert [] == errors
+    assert {NAME, "docker.io/library/box:2"} == {entry.name for entry in store.layout.entries()}
+    assert 3 + 2 + 2 == len(list(Path(store.home.images).glob("blobs/sha256/*")))
+
+
+LOADER = """
+import sys
+import container_kit as ck
+from container_kit._images.archive_load import load
+with ck.Engine(root=sys.argv[1], runtime=sys.argv[2]) as engine:
+    load(engine.site.images, open(0, "rb", buffering=0))
+"""
+
+
+def test_a_load_that_is_killed_leaves_nothing_to_see(store: ImageStore, engine: ck.Engine, tmp_path: Path) -> None:
+    """Its scratch goes with the next collection, and the archive can be loaded again."""
+    large = make_image(make_tar({"large": noise(4_000_000)}), compression="none")
+    archive = write_tar(docker_members([(large, ["box:1"])]))
+    command = [sys.executable, "-c", LOADER, engine.root, str(tmp_path / "r")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as child:
+        assert child.stdin is not None
+        child.stdin.write(archive[:3_000_000])  # more than a pipe holds: the child is in the middle of it
+        child.kill()
+        child.wait()
+
+    assert () == store.layout.entries()
+    assert [] != os.listdir(store.home.ingest)
+    collect(store)
+    assert_empty(store)
+    assert [NAME] == load_bytes(store, archive)
 
 
 # ── names ────────────────────────────────────────────────────────────────────────────────────────
@@ -513,6 +566,29 @@ def test_an_interrupt_leaves_nothing(store: ImageStore) -> None:
         load(store, cast("BinaryIO", Interrupted(archive)))
 
     assert [threading.main_thread()] == threading.enumerate()
+    assert_empty(store)
+
+
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_an_interrupt_while_the_archive_is_unpacked_leaves_nothing(
+    store: ImageStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_gone: bool
+) -> None:
+    """Also when it ended the process that unpacks."""
+    path = tmp_path / "box.tar"
+    path.write_bytes(write_tar(docker_members([(IMAGE, ["box:1"])])))
+    unpack = FileWorker.unpack
+
+    def unpack_and_interrupt(self: FileWorker, *arguments: Any) -> None:
+        unpack(self, *arguments)
+        if is_gone:
+            self.close()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(FileWorker, "unpack", unpack_and_interrupt)
+
+    with pytest.raises(KeyboardInterrupt):
+        load(store, str(path))
+
     assert_empty(store)
 
 

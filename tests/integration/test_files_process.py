@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import resource
 import signal
 import socket
+import struct
+import termios
 import threading
 from pathlib import Path
 
@@ -14,7 +18,8 @@ import pytest
 import container_kit as ck
 from container_kit._files.messages import FileOp
 from container_kit._files.worker import FileWorker, PackOptions, UnpackOptions
-from container_kit.errors import HostError, PathNotFoundError
+from container_kit.errors import HostError, PathError, PathNotFoundError
+from tests.e2e.patience import eventually
 from tests.integration.trees import make_tree, open_tree, pack, read
 
 pytestmark = pytest.mark.needs_userns
@@ -45,6 +50,21 @@ def descriptors() -> list[str]:
         except FileNotFoundError:  # the listing itself
             continue
     return sorted(found)
+
+
+def unread(pipe: int) -> int:
+    """Return how many bytes wait in a pipe."""
+    (count,) = struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))
+    return int(count)
+
+
+def fill_up(fd: int, filling: list[int]) -> None:
+    """Take every descriptor that this process may still have."""
+    try:
+        while True:
+            filling.append(os.dup(fd))
+    except OSError as err:
+        assert err.errno == errno.EMFILE
 
 
 def pid_of(worker: FileWorker) -> int:
@@ -113,14 +133,13 @@ def test_many_threads_may_use_one_worker(engine: ck.Engine, tree: Path) -> None:
     """Answers go to whom they belong."""
     for number in range(8):
         (tree / f"f{number}").write_bytes(b"x" * number)
-    wrong: list[str] = []
+    wrong: list[tuple[int, int]] = []
 
     with open_tree(engine, tree) as worker:
 
         def ask(number: int) -> None:
-            for _ in range(100):
-                if worker.status(f"f{number}").size != number or len(read(worker, f"f{number}")) != number:
-                    wrong.append(f"f{number}")
+            sizes = {(worker.status(f"f{number}").size, len(read(worker, f"f{number}"))) for _ in range(100)}
+            wrong.extend(sizes - {(number, number)})
 
         threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
         for thread in threads:
@@ -145,9 +164,8 @@ def test_closing_ends_what_another_thread_waits_for(engine: ck.Engine, tree: Pat
 
     thread = threading.Thread(target=unpack)
     thread.start()
-    os.write(writer, bytes(512))  # until it is read, the worker may not have begun
-    while not worker._conversation._lock.locked():
-        os.sched_yield()
+    os.write(writer, b"x")
+    eventually(lambda: unread(reader) == 0, "the worker reads")
     worker.close()
     thread.join()
 
@@ -159,18 +177,17 @@ def test_closing_ends_what_another_thread_waits_for(engine: ck.Engine, tree: Pat
 def test_an_interrupted_request_ends_the_worker(engine: ck.Engine, tree: Path) -> None:
     """Ctrl-C in the middle of an answer: the next answer must not be taken for it."""
     reader, writer = os.pipe()
-    pipe_fd = writer
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGALRM, interrupt)
     try:
+        (tree / "large").write_bytes(bytes(1 << 20))  # more than a pipe holds: nobody reads
         with open_tree(engine, tree) as worker:
-            (tree / "large").write_bytes(bytes(1 << 20))  # more than a pipe holds: nobody reads
             signal.setitimer(signal.ITIMER_REAL, 0.05)
             with pytest.raises(KeyboardInterrupt):
-                worker.pack("/", pipe_fd, PackOptions())
+                worker.pack("/", writer, PackOptions())
             with pytest.raises(HostError):
                 worker.status("file")
     finally:
@@ -178,6 +195,38 @@ def test_an_interrupted_request_ends_the_worker(engine: ck.Engine, tree: Path) -
         signal.signal(signal.SIGALRM, before)
         os.close(reader)
         os.close(writer)
+
+
+def test_no_room_for_a_descriptor_is_an_error(engine: ck.Engine, tree: Path) -> None:
+    """EMFILE of the caller's own, not a descriptor of -1."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with open_tree(engine, tree) as worker:
+        reader, writer = os.pipe()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(reader, writer) + 1, limits[1]))
+        filling: list[int] = []
+        try:
+            fill_up(reader, filling)
+            with pytest.raises(PathError) as caught:
+                worker.open("file", os.O_RDONLY)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            for fd in (*filling, reader, writer):
+                os.close(fd)
+
+        assert caught.value.errno == errno.EMFILE
+        assert worker.status("file").size == 1
+
+
+def test_a_stream_that_is_none_is_an_error(engine: ck.Engine, tree: Path) -> None:
+    """A closed descriptor: typed, like everything else."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    os.close(writer)
+
+    with open_tree(engine, tree) as worker, pytest.raises(HostError) as caught:
+        worker.pack("/", writer, PackOptions())
+
+    assert caught.value.errno == errno.EBADF
 
 
 def test_a_forked_child_leaves_its_parents_worker_alone(engine: ck.Engine, tree: Path) -> None:

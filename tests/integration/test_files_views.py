@@ -70,6 +70,17 @@ def test_an_overlay_shows_layers_and_keeps_changes_in_the_upper(engine: ck.Engin
     assert "lower" == (tmp_path / "lower" / "a").read_text()
 
 
+def test_what_a_volatile_overlay_has_left_does_not_matter(engine: ck.Engine, tmp_path: Path) -> None:
+    """The kernel refuses a work directory with its mark, which containers leave that were killed."""
+    view = overlay(engine, tmp_path, writable=True, binds=[])
+    (tmp_path / "container" / "work" / "work" / "incompat" / "volatile").mkdir(parents=True)
+
+    with start_worker(engine, view) as worker:
+        write(worker, "new", b"1")
+
+    assert b"1" == (tmp_path / "container" / "upper" / "new").read_bytes()
+
+
 def test_an_overlay_without_an_upper_cannot_be_changed(engine: ck.Engine, tmp_path: Path) -> None:
     """An image is read-only."""
     with start_worker(engine, overlay(engine, tmp_path, writable=False, binds=[])) as worker:

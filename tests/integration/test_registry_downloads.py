@@ -294,7 +294,7 @@ def test_a_passing_refusal_is_tried_again(
 
 
 @pytest.mark.parametrize(
-    ("status", "error"), [(400, RegistryError), (403, AuthenticationError), (404, RegistryError), (501, RegistryError)]
+    ("status", "error"), [(405, RegistryError), (403, AuthenticationError), (404, RegistryError), (501, RegistryError)]
 )
 def test_a_lasting_refusal_is_not(
     client: Client, fault_registry: FaultRegistry, status: int, error: type[RegistryError]
@@ -380,7 +380,8 @@ def test_ten_redirects_are_followed_and_no_more(client: Client, fault_registry: 
 
 
 @pytest.mark.parametrize(
-    "location", ["", "ftp://127.0.0.1/x", "file:///etc/passwd", "http://u:p@127.0.0.1/x", "http://[::1/", "http:///x"]
+    "location",
+    ["", "ftp://127.0.0.1/x", "file:///etc/passwd", "http://u:p@127.0.0.1/x", "http://[::1/", "http://127.0.0.1:x/"],
 )
 def test_a_redirect_to_no_place_is_refused(client: Client, fault_registry: FaultRegistry, location: str) -> None:
     """http and https, to a host, without a password."""

@@ -6,6 +6,7 @@ import bz2
 import gzip
 import io
 import lzma
+import os
 import random
 import sys
 import time
@@ -229,9 +230,14 @@ def test_compressing_is_deterministic(name: str) -> None:
 def test_zstd_bytes_do_not_depend_on_the_number_of_processors(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else an image would have another digest on another machine."""
     data = DATA * 12
-    monkeypatch.setattr(under_test.os, "sched_getaffinity", lambda _pid: {0})
+    processors = {0}
+
+    def affinity(_pid: int) -> set[int]:
+        return processors
+
+    monkeypatch.setattr(os, "sched_getaffinity", affinity)
     one = deflate(data, "zstd", 1 << 20)
-    monkeypatch.setattr(under_test.os, "sched_getaffinity", lambda _pid: set(range(64)))
+    processors = set(range(64))
 
     assert one == deflate(data, "zstd", 1 << 20)
 

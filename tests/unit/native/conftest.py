@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from container_kit._plan.ops import Hostname
+from tests.unit.native.archives import Unpacker, build_unpacker
 from tests.unit.native.harness import (
     EXECUTOR,
     HERE,
@@ -65,3 +66,9 @@ def inhabited(driver_program: Path, payload_rootfs: Path, tmp_path: Path) -> Ite
     yield running
 
     assert running.finish().status in {0, signal.SIGKILL}
+
+
+@pytest.fixture(scope="session")
+def unpacker(session_directory: Path) -> Unpacker:
+    """Compile the tar reader and unpacker with sanitizers."""
+    return build_unpacker(session_directory / "unpack")

@@ -273,6 +273,23 @@ def test_program_is_made_again_when_somebody_closed_it() -> None:
     os.close(first)
 
 
+def test_each_program_is_kept_under_its_name(spawned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The monitor and the file worker are two files, each copied once."""
+    other = tmp_path / "other"
+    other.write_bytes(b"another program")
+    monkeypatch.setattr(shim, "MONITOR_PROGRAM", spawned)
+    monkeypatch.setattr(shim, "FILES_PROGRAM", other)
+    monkeypatch.setattr(shim, "_programs", {})
+
+    monitor, files = shim._open_program("ck-monitor"), shim._open_program("ck-files")
+
+    assert (monitor, files) == (shim._open_program("ck-monitor"), shim._open_program("ck-files"))
+    assert os.pread(monitor, 1 << 24, 0) == spawned.read_bytes()
+    assert os.pread(files, 1 << 24, 0) == b"another program"
+    os.close(monitor)
+    os.close(files)
+
+
 @pytest.mark.usefixtures("stand_in")
 def test_forked_children_may_spawn() -> None:
     """The program is inherited; no lock stands in the way."""

@@ -44,6 +44,7 @@ def test_digest_of_bytes_is_their_sha256() -> None:
         (f"SHA256:{HEX}", "algorithm other"),
         (f"md5:{HEX[:32]}", "algorithm other"),
         (f"sha512:{HEX}", "128 lower-case"),
+        (f"sha512:{HEX}{HEX.upper()}", "128 lower-case"),
         (f"sha256+b64:{HEX}", "algorithm other"),
         (None, "must be a string"),
         (5, "must be a string"),

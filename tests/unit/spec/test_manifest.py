@@ -86,44 +86,44 @@ def test_null_is_as_good_as_absent_and_an_image_may_have_no_layers() -> None:
     assert parse({"schemaVersion": 2, "manifests": None}) == Index()
 
 
-@pytest.mark.parametrize(
-    ("document", "media_type", "reason"),
-    [
-        (MANIFEST | {"manifests": []}, None, "config is ambiguous: it does not belong in an index|manifests is ambig"),
-        (MANIFEST | {"fsLayers": []}, None, "fsLayers is ambiguous"),
-        (INDEX | {"layers": []}, None, "layers is ambiguous: it does not belong in an index"),
-        (INDEX | {"config": CONFIG}, None, "config is ambiguous"),
-        (INDEX, media_types.OCI_MANIFEST, "manifests is ambiguous: it does not belong in a manifest"),
-        (MANIFEST, media_types.OCI_INDEX, "mediaType is .*manifest.*, but .*index.* was promised"),
-        (MANIFEST, media_types.DOCKER_MANIFEST, "mediaType is .*oci.*, but .*docker.* was promised"),
-        (MANIFEST | {"mediaType": 5}, None, "mediaType must be a string"),
-        (MANIFEST | {"MediaType": "x"}, None, "MediaType is ambiguous: the field is 'mediaType'"),
-        (MANIFEST | {"Layers": []}, None, "Layers is ambiguous"),
-        (MANIFEST | {"layer\u017f": []}, None, "is ambiguous: the field is 'layers'"),  # ſ is an s, to Go
-        ({"schemaVersion": 2}, None, "config is missing"),
-        ({"schemaVersion": 2, "config": CONFIG}, None, "layers is missing"),
-        (MANIFEST | {"schemaVersion": 3}, None, "schemaVersion must be 2"),
-        (MANIFEST | {"schemaVersion": 2.0}, None, "schemaVersion must be 2"),
-        (MANIFEST | {"schemaVersion": "2"}, None, "schemaVersion must be 2"),
-        ({"config": CONFIG, "layers": []}, None, "schemaVersion must be 2"),
-        (MANIFEST | {"config": None}, None, "config must be an object"),
-        (MANIFEST | {"layers": {}}, None, "layers must be a list"),
-        (MANIFEST | {"layers": [LAYER, 5]}, None, r"layers\[1\] must be an object"),
-        (MANIFEST | {"layers": [LAYER] * 128}, None, "layers are 128, more than 127"),
-        (MANIFEST | {"annotations": {"a": 1}}, None, "annotations.a must be a string"),
-        (MANIFEST | {"annotations": []}, None, "annotations must be an object"),
-        (MANIFEST | {"layers": [LAYER | {"size": -1}]}, None, r"layers\[0\].size must be a number"),
-        (MANIFEST | {"layers": [LAYER | {"size": True}]}, None, r"layers\[0\].size must be a number"),
-        (MANIFEST | {"layers": [LAYER | {"size": 1.0}]}, None, r"layers\[0\].size must be a number"),
-        (MANIFEST | {"layers": [LAYER | {"size": 2**63}]}, None, "beyond 64 bits"),
-        (MANIFEST | {"layers": [{**LAYER, "size": None}]}, None, r"layers\[0\].size must be a number"),
-        (MANIFEST | {"layers": [LAYER | {"digest": "sha256:../x"}]}, None, r"layers\[0\].digest"),
-        (MANIFEST | {"layers": [LAYER | {"Digest": DIGEST}]}, None, r"layers\[0\].Digest is ambiguous"),
-        (MANIFEST | {"layers": [{"digest": DIGEST, "size": 1}]}, None, r"layers\[0\].mediaType is missing"),
-        (MANIFEST | {"layers": [LAYER | {"urls": "x"}]}, None, r"layers\[0\].urls must be a list"),
-        (INDEX | {"manifests": [{**CONFIG, "platform": {"os": 1}}]}, None, r"platform.os must be a string"),
-    ],
-)
+WRONG: list[tuple[dict[str, Any], str | None, str]] = [
+    (MANIFEST | {"manifests": []}, None, "config is ambiguous: it does not belong in an index|manifests is ambig"),
+    (MANIFEST | {"fsLayers": []}, None, "fsLayers is ambiguous"),
+    (INDEX | {"layers": []}, None, "layers is ambiguous: it does not belong in an index"),
+    (INDEX | {"config": CONFIG}, None, "config is ambiguous"),
+    (INDEX, media_types.OCI_MANIFEST, "manifests is ambiguous: it does not belong in a manifest"),
+    (MANIFEST, media_types.OCI_INDEX, "mediaType is .*manifest.*, but .*index.* was promised"),
+    (MANIFEST, media_types.DOCKER_MANIFEST, "mediaType is .*oci.*, but .*docker.* was promised"),
+    (MANIFEST | {"mediaType": 5}, None, "mediaType must be a string"),
+    (MANIFEST | {"MediaType": "x"}, None, "MediaType is ambiguous: the field is 'mediaType'"),
+    (MANIFEST | {"Layers": []}, None, "Layers is ambiguous"),
+    (MANIFEST | {"layer\u017f": []}, None, "is ambiguous: the field is 'layers'"),  # ſ is an s, to Go
+    ({"schemaVersion": 2}, None, "config is missing"),
+    ({"schemaVersion": 2, "config": CONFIG}, None, "layers is missing"),
+    (MANIFEST | {"schemaVersion": 3}, None, "schemaVersion must be 2"),
+    (MANIFEST | {"schemaVersion": 2.0}, None, "schemaVersion must be 2"),
+    (MANIFEST | {"schemaVersion": "2"}, None, "schemaVersion must be 2"),
+    ({"config": CONFIG, "layers": []}, None, "schemaVersion must be 2"),
+    (MANIFEST | {"config": None}, None, "config must be an object"),
+    (MANIFEST | {"layers": {}}, None, "layers must be a list"),
+    (MANIFEST | {"layers": [LAYER, 5]}, None, r"layers\[1\] must be an object"),
+    (MANIFEST | {"layers": [LAYER] * 128}, None, "layers are 128, more than 127"),
+    (MANIFEST | {"annotations": {"a": 1}}, None, "annotations.a must be a string"),
+    (MANIFEST | {"annotations": []}, None, "annotations must be an object"),
+    (MANIFEST | {"layers": [LAYER | {"size": -1}]}, None, r"layers\[0\].size must be a number"),
+    (MANIFEST | {"layers": [LAYER | {"size": True}]}, None, r"layers\[0\].size must be a number"),
+    (MANIFEST | {"layers": [LAYER | {"size": 1.0}]}, None, r"layers\[0\].size must be a number"),
+    (MANIFEST | {"layers": [LAYER | {"size": 2**63}]}, None, "beyond 64 bits"),
+    (MANIFEST | {"layers": [{**LAYER, "size": None}]}, None, r"layers\[0\].size must be a number"),
+    (MANIFEST | {"layers": [LAYER | {"digest": "sha256:../x"}]}, None, r"layers\[0\].digest"),
+    (MANIFEST | {"layers": [LAYER | {"Digest": DIGEST}]}, None, r"layers\[0\].Digest is ambiguous"),
+    (MANIFEST | {"layers": [{"digest": DIGEST, "size": 1}]}, None, r"layers\[0\].mediaType is missing"),
+    (MANIFEST | {"layers": [LAYER | {"urls": "x"}]}, None, r"layers\[0\].urls must be a list"),
+    (INDEX | {"manifests": [{**CONFIG, "platform": {"os": 1}}]}, None, r"platform.os must be a string"),
+]
+
+
+@pytest.mark.parametrize(("document", "media_type", "reason"), WRONG)
 def test_ambiguous_or_malformed_document_is_refused(
     document: dict[str, Any], media_type: str | None, reason: str
 ) -> None:

@@ -41,7 +41,9 @@ def test_platform_is_written_as_go_does(text: str, expected: str) -> None:
     assert platform == parse_platform(str(platform))
 
 
-@pytest.mark.parametrize("text", ["", "/", "linux", "linux/", "a/b/c/d", "linux/amd 64", "linux/amd64\n", "linux/../x/y"])
+@pytest.mark.parametrize(
+    "text", ["", "/", "linux", "linux/", "a/b/c/d", "linux/amd 64", "linux/amd64\n", "linux/../x/y"]
+)
 def test_what_is_no_platform_is_refused(text: str) -> None:
     """The hint shows one."""
     with pytest.raises(InvalidSpecError) as caught:
@@ -90,6 +92,8 @@ def test_odd_platform_in_a_document_is_unknown() -> None:
         ("linux/arm/v6", ["linux/arm"], None),
         ("linux/arm/v7", ["linux/arm64"], None),
         ("linux/s390x", ["linux/s390x"], "linux/s390x"),
+        ("linux/riscv64", ["linux/riscv64/rva23u64"], None),
+        ("linux/riscv64/rva23u64", ["linux/riscv64"], "linux/riscv64"),
         ("linux/amd64", ["windows/amd64", "unknown/unknown"], None),
         ("windows(1.2)/amd64", ["windows(1.1)/amd64", "windows(1.2)/amd64"], "windows(1.2)/amd64"),
     ],

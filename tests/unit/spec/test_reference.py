@@ -30,7 +30,7 @@ DIGEST = f"sha256:{HEX}"
         ("[::1]:5000/x", "[::1]:5000/x:latest", "[::1]:5000/x:latest"),
         ("[2001:db8::1]/x:1", "[2001:db8::1]/x:1", "[2001:db8::1]/x:1"),
         ("Registry/x:1", "Registry/x:1", "Registry/x:1"),
-        ("a__b.c-d--e/f_g", "docker.io/a__b.c-d--e/f_g:latest", "docker.io/a__b.c-d--e/f_g:latest"),
+        ("a__b-c--d/e.f_g", "docker.io/a__b-c--d/e.f_g:latest", "a__b-c--d/e.f_g:latest"),
         # Where the short form would mean something else, the long one is the familiar one.
         ("docker.io/localhost/x", "docker.io/localhost/x:latest", "docker.io/localhost/x:latest"),
         ("docker.io/foo.bar/x", "docker.io/foo.bar/x:latest", "docker.io/foo.bar/x:latest"),
@@ -109,14 +109,22 @@ def test_tag_and_digest_are_replaced_one_at_a_time() -> None:
         ("h:port/x", "must be a host name"),
         ("-h.example/x", "must be a host name"),
         ("[::g]/x", "must be a host name"),
-        ("user@h.example/x", "its digest"),
-        ("user:secret@h.example/x", "its digest"),
+        ("user@h.example/x", "before the registry"),
     ],
 )
 def test_what_is_no_reference_is_refused(text: str, reason: str) -> None:
     """With what is wrong, and where it helps with what to write."""
     with pytest.raises(InvalidReferenceError, match=reason):
         parse_reference(text)
+
+
+@pytest.mark.parametrize("text", ["user:secret@h.example/x", "https://user:secret@h.example/x:1"])
+def test_password_in_a_reference_is_refused_and_not_shown(text: str) -> None:
+    """Errors end up in logs."""
+    with pytest.raises(InvalidReferenceError, match="before the registry") as caught:
+        parse_reference(text)
+
+    assert "secret" not in str(caught.value) + repr(caught.value)
 
 
 def test_longest_reference_is_taken() -> None:

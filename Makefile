@@ -43,7 +43,7 @@ soak: setup
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
-	rm -f container_kit/ck-monitor container_kit/*.so
+	rm -f container_kit/ck-monitor container_kit/ck-files container_kit/*.so
 	find container_kit tests examples benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 # ── how the above come about ─────────────────────────────────────────────────────────────────────

@@ -1,4 +1,4 @@
-"""The native half of the build: the cffi extension and the static monitor program (see _native/)."""
+"""The native half of the build: the cffi extension and the static programs (see _native/)."""
 
 from __future__ import annotations
 
@@ -12,33 +12,36 @@ from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
-MONITOR = Path("container_kit", "ck-monitor")
+PACKAGE = Path("container_kit")
+PROGRAMS = ("ck-monitor", "ck-files")
 
 
-def compile_monitor(output: Path) -> None:
-    """Run `compile_monitor` of _native/build.py, which is a file, not a module of the package."""
+def compile_programs(directory: Path) -> None:
+    """Run `compile_program` of _native/build.py, which is a file, not a module of the package."""
     spec = importlib.util.spec_from_file_location("ck_native_build", ROOT / "_native" / "build.py")
     assert spec is not None
     assert spec.loader is not None
     build: Any = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(build)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    build.compile_monitor(output)
+    directory.mkdir(parents=True, exist_ok=True)
+    for name in PROGRAMS:
+        build.compile_program(name, directory / name)
 
 
 class BuildNative(build_ext):
-    """Build the extension as usual and the monitor beside it; in place for editable installs."""
+    """Build the extension as usual and the programs beside it; in place for editable installs."""
 
     def run(self) -> None:
         super().run()
-        compile_monitor(ROOT / MONITOR if self.inplace else Path(self.build_lib) / MONITOR)
+        compile_programs(ROOT / PACKAGE if self.inplace else Path(self.build_lib) / PACKAGE)
 
     def get_outputs(self) -> list[str]:
-        return [*super().get_outputs(), str(Path(self.build_lib) / MONITOR)]
+        return [*super().get_outputs(), *(str(Path(self.build_lib) / PACKAGE / name) for name in PROGRAMS)]
 
     def get_output_mapping(self) -> dict[str, str]:
         mapping = super().get_output_mapping()
-        return {**mapping, str(Path(self.build_lib) / MONITOR): str(MONITOR)} if self.inplace else mapping
+        built = {str(Path(self.build_lib) / PACKAGE / name): str(PACKAGE / name) for name in PROGRAMS}
+        return {**mapping, **built} if self.inplace else mapping
 
 
 class StableAbiWheel(bdist_wheel):

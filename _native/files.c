@@ -184,8 +184,17 @@ static int leave_namespaces(uint64_t namespaces) {
     return err < 0 || !(namespaces & CK_NS_MOUNT) ? err : ck_make_slave();
 }
 
-static int enter_directory(const char *path) {
-    return path[0] == 0 ? 0 : (int)CK_SYS1(__NR_chdir, path);
+// Where the plan is walked. A work directory that a volatile overlay has left its mark in is of no use to
+// any other (overlayfs.rst, "Volatile mount"), and empty it is as good as new.
+static int enter_directory(const struct ck_request_view *view) {
+    const char *path = view->settings[CK_SETTING_CONTAINER_DIR].text.at;
+    struct ck_strings dirs = view->settings[CK_SETTING_DIRS].strings;
+    int err = path[0] == 0 ? 0 : (int)CK_SYS1(__NR_chdir, path);
+    if (!(view->settings[CK_SETTING_FLAGS].number & CK_SET_DIRTY_WORK))
+        return err;
+    for (const char *name; err == 0 && (name = ck_next_string(&dirs)) != NULL;)
+        err = ck_empty_tree(CK_AT_FDCWD, name);
+    return err;
 }
 
 // The tree is the root directory the plan came to, or what it left in slot 0: a view of a container's
@@ -235,7 +244,7 @@ static int start(struct worker *w, uint32_t *step) {
     if ((err = leave_namespaces(view.settings[CK_SETTING_NAMESPACES].number)) < 0)
         return err;
     *step = CK_STEP_DIRS;
-    if ((err = enter_directory(view.settings[CK_SETTING_CONTAINER_DIR].text.at)) < 0)
+    if ((err = enter_directory(&view)) < 0)
         return err;
     return walk(w, &view, step);
 }

@@ -29,7 +29,8 @@
     X(UNPACK, 13) /* a tar stream on the descriptor into directory path; most bytes in a, most entries */    \
                   /* in b, owner in c and d → a entries, b bytes, c devices skipped */                       \
     X(PACK, 14)   /* path as a tar stream to the descriptor, named other in it; latest mtime ns in a (or */  \
-                  /* CK_FILE_ANY_TIME), owner in c and d → a entries, b bytes */
+                  /* CK_FILE_ANY_TIME), owner in c and d → a entries, b bytes, c left out: sockets, */       \
+                  /* in layers names that would be whiteouts. The text of a failure is the entry's name. */
 
 enum ck_file_op {
 #define CK_FILE_OP_CODE(name, code) CK_FILE_##name = code,
@@ -50,7 +51,9 @@ enum ck_file_flag {
     CK_FILE_REPLACE = 0x200,    // UNPACK: an entry replaces what is there (cp); layers always do
     CK_FILE_HEADERS = 0x400,    // PACK: sizes are 0 and there is no content
     CK_FILE_ONE_MOUNT = 0x800,  // PACK: what is mounted below is left out, its mount point is empty
-    CK_FILE_NO_RECURSE = 0x1000 // PACK: only path itself
+    CK_FILE_NO_RECURSE = 0x1000, // PACK: only path itself
+    CK_FILE_NO_SET_ID = 0x2000,  // UNPACK: set-id bits and file capabilities are left out
+    CK_FILE_KEEP_KIND = 0x4000   // UNPACK: a directory replaces nothing else, and nothing else a directory
 };
 
 #define CK_FILE_ANY_TIME UINT64_MAX

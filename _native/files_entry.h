@@ -33,7 +33,9 @@ struct ck_tar_entry {
     enum ck_tar_kind kind;
     uint32_t mode; // 07777
     uint32_t uid, gid, major, minor;
-    uint64_t size; // of the content that follows
+    uint64_t size;      // of the content that follows
+    uint64_t real_size; // of the file, with its holes
+    bool sparse;
     int64_t mtime; // seconds
     uint32_t mtime_ns;
     uint32_t name_size;
@@ -41,9 +43,13 @@ struct ck_tar_entry {
     char link[CK_FILE_MAX_PATH]; // a symlink's target as it is; a hard link's like a name
 };
 
+struct ck_tar_segment { // of a sparse file: where a part of the content goes
+    uint64_t offset, size;
+};
+
 // Texts and numbers of extension headers, for the entry that comes next.
 struct ck_tar_override {
-    bool pax, gnu, has_path, has_link, has_size, has_uid, has_gid, has_mtime, has_device;
+    bool pax, gnu, global, has_path, has_link, has_size, has_uid, has_gid, has_mtime, has_device;
     uint32_t path_size, link_size;
     uint64_t size;
     uint32_t uid, gid;
@@ -63,10 +69,11 @@ struct ck_tar {
     uint64_t max_headers; // so many are read
     bool started, ended;
     size_t extension_size;
+    uint32_t segments;          // of a sparse file, in `extension`
     char raw[CK_FILE_MAX_PATH]; // the present entry's name as the archive spells it
     struct ck_tar_entry entry;
     struct ck_tar_override override;
-    char extension[CK_TAR_MAX_EXTENSION]; // the present entry's pax records
+    char extension[CK_TAR_MAX_EXTENSION]; // the present entry's pax records, or its segments
     char buffer[CK_TAR_BUFFER];
 };
 
@@ -82,15 +89,19 @@ int ck_tar_next(struct ck_tar *tar);
 long ck_tar_content(struct ck_tar *tar, const char **piece);
 // The next extended attribute from *at on, which begins with 0.
 bool ck_tar_next_xattr(const struct ck_tar *tar, size_t *at, struct ck_tar_xattr *xattr);
+// The segments of a sparse entry, by number.
+struct ck_tar_segment ck_tar_segment(const struct ck_tar *tar, uint32_t number);
 // Read what is behind the archive, to the end of the stream.
 int ck_tar_drain(struct ck_tar *tar);
 
 // ---- between the reader's files ---------------------------------------------------------
 int ck_tar_refuse(struct ck_tar *tar, enum ck_file_reason reason); // -EBADMSG
 bool ck_tar_number(const char *field, size_t size, bool may_be_empty, int64_t *number);
+bool ck_tar_are_numbers(const char *header);                  // all the fields that should be
 int ck_tar_take(struct ck_tar *tar, char *to, uint64_t size); // content and padding of an extension
 int ck_tar_read_pax(struct ck_tar *tar, uint64_t size, bool global);
 int ck_tar_read_gnu_text(struct ck_tar *tar, uint64_t size, bool is_path);
+int ck_tar_read_sparse(struct ck_tar *tar, const char *header);
 int ck_tar_fill_entry(struct ck_tar *tar, const char *header);
 
 #endif

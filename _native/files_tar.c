@@ -167,7 +167,7 @@ static bool is_extension(char type) {
 static int read_extension(struct ck_tar *tar, const char *header) {
     char type = header[TYPE];
     int64_t size;
-    if (!ck_tar_number(header + SIZE, SIZE_BYTES, false, &size) || size < 0)
+    if (!ck_tar_are_numbers(header) || !ck_tar_number(header + SIZE, SIZE_BYTES, false, &size) || size < 0)
         return ck_tar_refuse(tar, CK_TAR_HEADER);
     if (type == 'x' || type == 'g')
         return ck_tar_read_pax(tar, (uint64_t)size, type == 'g');
@@ -184,18 +184,21 @@ static int count_header(struct ck_tar *tar) {
 
 static void forget_entry(struct ck_tar *tar) {
     struct ck_tar_override *override = &tar->override;
-    override->pax = override->gnu = override->has_path = override->has_link = override->has_size = false;
+    override->pax = override->gnu = override->global = override->has_path = override->has_link =
+        override->has_size = false;
     override->has_uid = override->has_gid = override->has_mtime = override->has_device = false;
     tar->extension_size = 0;
+    tar->segments = 0;
     tar->left = tar->padding = 0;
     tar->raw[0] = 0;
 }
 
-// The entry's own header, behind its extensions: 1, 0 at the end, or as above.
+// The entry's own header, behind its extensions: 1, 0 at the end, or as above. Extensions of nothing are
+// where readers part.
 static int next_entry_header(struct ck_tar *tar, const char **header) {
     for (;;) {
         int there = next_header(tar, header);
-        if (there == 0 && (tar->override.pax || tar->override.gnu)) // they describe nothing
+        if (there == 0 && (tar->override.pax || tar->override.gnu || tar->override.global))
             return ck_tar_refuse(tar, CK_TAR_TRUNCATED);
         if (there <= 0)
             return there;

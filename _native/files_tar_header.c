@@ -13,24 +13,26 @@ struct span {
 static const struct span NAME = {0, 100}, MODE = {100, 8}, UID = {108, 8}, GID = {116, 8}, SIZE = {124, 12},
                          MTIME = {136, 12}, LINK = {157, 100}, MAGIC = {257, 8}, MAJOR = {329, 8},
                          MINOR = {337, 8}, PREFIX = {345, 155};
-enum { TYPE = 156, STAR_MAGIC = 508, STAR_PREFIX_END = 475 };
+enum { TYPE = 156, STAR_MAGIC = 508, STAR_PREFIX_END = 475, SPARSE_MAP = 386 };
 
 #define LARGEST_OCTAL_SIZE 077777777777 // larger ones need an extension
+#define MAX_MODE 07777777               // seven digits
 #define MAX_MAJOR 0xfffu                // makedev(3), as the kernel keeps it
 #define MAX_MINOR 0xfffffu
 
 // ---- numbers --------------------------------------------------------------------------------
 
-// GNU's base 256: two's complement, big-endian, the first bit marks it and the second is the sign.
+// GNU's base 256: two's complement, big-endian, behind a byte that is 0x80 or 0xff as the number is negative.
 static bool read_base256(const unsigned char *field, size_t size, int64_t *number) {
-    bool negative = field[0] & 0x40;
+    bool negative = field[0] == 0xff;
     uint64_t value = negative ? UINT64_MAX : 0;
-    for (size_t i = 0; i < size; i++) {
-        unsigned char byte = i > 0 ? field[i] : negative ? field[0] : field[0] & 0x7f;
+    if (!negative && field[0] != 0x80)
+        return false;
+    for (size_t i = 1; i < size; i++) {
         uint64_t above = value >> 55; // what the shift pushes out, and the sign
-        if (above != (negative ? (1u << 9) - 1 : 0))
+        if (above != (negative ? 0x1ff : 0))
             return false;
-        value = value << 8 | byte;
+        value = value << 8 | field[i];
     }
     *number = (int64_t)value;
     return true;
@@ -50,6 +52,17 @@ bool ck_tar_number(const char *field, size_t size, bool may_be_empty, int64_t *n
     while (i < size && (field[i] == ' ' || field[i] == 0))
         i++;
     return i == size && (may_be_empty || !empty);
+}
+
+// Readers differ in which fields they look at when an extension overrules them, or for which kinds.
+bool ck_tar_are_numbers(const char *header) {
+    static const struct span all[] = {{100, 8}, {108, 8}, {116, 8}, {124, 12}, {136, 12}, {329, 8}, {337, 8}};
+    int64_t number;
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+        if (!ck_tar_number(header + all[i].at, all[i].size, true, &number))
+            return false;
+    }
+    return true;
 }
 
 static bool read_range(const char *header, struct span field, uint32_t most, uint32_t *to) {
@@ -75,6 +88,8 @@ static bool are_zero(const char *from, size_t size) {
 static bool has_known_format(const char *header, bool *prefix) {
     const char *magic = header + MAGIC.at;
     *prefix = memcmp(magic, "ustar", 6) == 0;
+    if (header[TYPE] == 'S') // its map is there
+        return memcmp(magic, "ustar  ", 8) == 0 && are_zero(header + PREFIX.at, SPARSE_MAP - PREFIX.at);
     if (*prefix)
         return memcmp(header + STAR_MAGIC, "tar", 4) != 0 || header[STAR_PREFIX_END] == 0;
     bool gnu = memcmp(magic, "ustar  ", 8) == 0;
@@ -133,7 +148,7 @@ static int fill_name(struct ck_tar *tar, const char *header, bool prefix) {
     if (!normalise(tar->raw, entry->name, &entry->name_size))
         return ck_tar_refuse(tar, CK_TAR_NAME);
     bool slash = size > 0 && tar->raw[size - 1] == '/';
-    if (slash && header[TYPE] == 0) // before ustar this is how a directory looked
+    if (slash && header[TYPE] == 0 && !tar->override.has_path && entry->name_size > 0) // as V7 had it
         entry->kind = CK_TAR_DIRECTORY;
     bool directory = entry->kind == CK_TAR_DIRECTORY;
     return (slash || entry->name_size == 0) && !directory ? ck_tar_refuse(tar, CK_TAR_NAME) : 0;
@@ -163,6 +178,7 @@ static bool find_kind(char type, enum ck_tar_kind *kind) {
     case 0:
     case '0':
     case '7': // meant to be contiguous on disk
+    case 'S': // with holes
         *kind = CK_TAR_FILE;
         return true;
     case '1':
@@ -199,6 +215,8 @@ static int fill_size(struct ck_tar *tar, const char *header) {
     if (from->has_size && from->size <= LARGEST_OCTAL_SIZE && from->size != (uint64_t)size)
         return ck_tar_refuse(tar, CK_TAR_EXTENSION);
     tar->entry.size = from->has_size ? from->size : (uint64_t)size;
+    tar->entry.real_size = tar->entry.size;
+    tar->entry.sparse = false;
     return tar->entry.size > 0 && tar->entry.kind != CK_TAR_FILE ? ck_tar_refuse(tar, CK_TAR_HEADER) : 0;
 }
 
@@ -206,7 +224,7 @@ static int fill_owner_and_time(struct ck_tar *tar, const char *header) {
     struct ck_tar_entry *entry = &tar->entry;
     const struct ck_tar_override *from = &tar->override;
     int64_t mode;
-    bool right = ck_tar_number(header + MODE.at, MODE.size, true, &mode) && mode >= 0;
+    bool right = ck_tar_number(header + MODE.at, MODE.size, true, &mode) && mode >= 0 && mode <= MAX_MODE;
     entry->mode = (uint32_t)mode & 07777;
     if (from->has_uid)
         entry->uid = from->uid;
@@ -227,15 +245,15 @@ static int fill_device(struct ck_tar *tar, const char *header) {
     struct ck_tar_entry *entry = &tar->entry;
     if (entry->kind != CK_TAR_CHARACTER && entry->kind != CK_TAR_BLOCKDEV)
         return 0;
-    bool right = read_range(header, MAJOR, MAX_MAJOR, &entry->major) &&
+    bool known = read_range(header, MAJOR, MAX_MAJOR, &entry->major) &&
                  read_range(header, MINOR, MAX_MINOR, &entry->minor) && !tar->override.has_device;
-    return right ? 0 : ck_tar_refuse(tar, CK_TAR_TYPE);
+    return known ? 0 : ck_tar_refuse(tar, CK_TAR_TYPE);
 }
 
 int ck_tar_fill_entry(struct ck_tar *tar, const char *header) {
     bool prefix;
     append_field(tar->raw, 0, header, NAME); // for the error of what comes first
-    if (!has_known_format(header, &prefix))
+    if (!ck_tar_are_numbers(header) || !has_known_format(header, &prefix))
         return ck_tar_refuse(tar, CK_TAR_HEADER);
     if (!find_kind(header[TYPE], &tar->entry.kind))
         return ck_tar_refuse(tar, CK_TAR_TYPE);
@@ -246,5 +264,7 @@ int ck_tar_fill_entry(struct ck_tar *tar, const char *header) {
         error = fill_size(tar, header);
     if (error == 0)
         error = fill_owner_and_time(tar, header);
-    return error < 0 ? error : fill_device(tar, header);
+    if (error == 0)
+        error = fill_device(tar, header);
+    return error == 0 && header[TYPE] == 'S' ? ck_tar_read_sparse(tar, header) : error;
 }

@@ -204,6 +204,7 @@ int ck_tar_read_pax(struct ck_tar *tar, uint64_t size, bool global) {
             return error;
     }
     tar->override.pax = !global;
+    tar->override.global |= global;
     tar->extension_size = global ? 0 : (size_t)size;
     return 0;
 }

@@ -18,31 +18,6 @@
 
 // ---- kinds ------------------------------------------------------------------------------------
 
-static int write_all(int fd, const char *from, size_t size) {
-    while (size > 0) {
-        long written = ck_write(fd, from, size);
-        if (written < 0 && written != -EINTR)
-            return (int)written;
-        if (written > 0) {
-            from += written;
-            size -= (size_t)written;
-        }
-    }
-    return 0;
-}
-
-static int write_content(struct ck_unpacking *job, int fd) {
-    const char *piece;
-    for (;;) {
-        long size = ck_tar_content(&job->tar, &piece);
-        if (size <= 0)
-            return (int)size;
-        int error = write_all(fd, piece, (size_t)size);
-        if (error < 0)
-            return error;
-    }
-}
-
 static int make_file(struct ck_unpacking *job, int parent, const char *name) {
     int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
     uint32_t mode = job->tar.entry.mode & 0777;
@@ -55,7 +30,7 @@ static int make_file(struct ck_unpacking *job, int parent, const char *name) {
     }
     if (fd < 0)
         return fd;
-    int error = write_content(job, fd);
+    int error = ck_write_content(job, fd);
     return error < 0 ? error : ck_finish_file(job, fd);
 }
 
@@ -215,9 +190,9 @@ static int make_entry(struct ck_unpacking *job) {
 
 static int count_bytes(struct ck_unpacking *job) {
     struct ck_unpack *request = job->request;
-    if (job->tar.entry.size > request->max_bytes - request->bytes)
+    if (job->tar.entry.real_size > request->max_bytes - request->bytes)
         return ck_tar_refuse(&job->tar, CK_TAR_BYTES);
-    request->bytes += job->tar.entry.size;
+    request->bytes += job->tar.entry.real_size;
     return 0;
 }
 
@@ -232,8 +207,10 @@ static int unpack_all(struct ck_unpacking *job) {
         if (error < 0)
             return error;
     }
-    job->tar.raw[0] = 0;
-    return there < 0 ? there : ck_finish_directories(job);
+    if (there < 0)
+        return there;
+    job->tar.raw[0] = 0; // what fails now is no entry's fault
+    return ck_finish_directories(job);
 }
 
 // ---- the job --------------------------------------------------------------------------------------

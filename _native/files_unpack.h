@@ -76,12 +76,16 @@ bool ck_is_whiteout(const struct ck_unpacking *job, const struct stat *about);
 
 // ---- files_unpack_attributes.c ----------------------------------------------------------------
 // Whom the present entry goes to, and whether that must be said. `fresh`: we have just made it.
+uint32_t ck_mode_of(const struct ck_unpacking *job); // of the present entry
 bool ck_choose_owner(const struct ck_unpacking *job, bool fresh, uint32_t *uid, uint32_t *gid);
 int ck_own_at(const struct ck_unpacking *job, int parent, const char *name); // fresh
 int ck_stamp_at(int parent, const char *name, int64_t seconds, uint32_t nanoseconds);
 int ck_finish_file(const struct ck_unpacking *job, int fd);
 int ck_apply_xattrs(const struct ck_unpacking *job, int fd);
 int ck_set_opaque(const struct ck_unpacking *job, int parent, const char *name);
+
+// ---- files_unpack_content.c -------------------------------------------------------------------
+int ck_write_content(struct ck_unpacking *job, int fd);
 
 // ---- files_unpack_directories.c ---------------------------------------------------------------
 int ck_make_directory(struct ck_unpacking *job, int parent, const char *name);

@@ -81,7 +81,7 @@ static int note(struct ck_unpacking *job, bool fresh, bool change_mode) {
         return -ENOMEM;
     late->mtime = entry->mtime;
     late->mtime_ns = entry->mtime_ns;
-    late->mode = (uint16_t)entry->mode;
+    late->mode = (uint16_t)ck_mode_of(job);
     late->change_mode = change_mode;
     late->change_owner = ck_choose_owner(job, fresh, &late->uid, &late->gid);
     if (acl.size > 0)
@@ -107,6 +107,8 @@ static int make_over(struct ck_unpacking *job, int parent, const char *name, uin
     *fresh = error < 0 || !S_ISDIR(about.st_mode);
     if (error < 0 || !*fresh)
         return error;
+    if (job->request->flags & CK_FILE_KEEP_KIND)
+        return -ENOTDIR;
     error = ck_clear_name(job, parent, name);
     if (error == 0)
         error = ck_sys_mkdirat(parent, name, mode);

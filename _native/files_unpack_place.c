@@ -31,6 +31,8 @@ int ck_clear_name(struct ck_unpacking *job, int parent, const char *name) {
     if (error < 0)
         return error == -ENOENT ? 0 : error;
     bool directory = S_ISDIR(about.st_mode);
+    if (directory && job->request->flags & CK_FILE_KEEP_KIND)
+        return -EISDIR;
     job->check_directories |= directory;
     job->place.stale |= directory || S_ISLNK(about.st_mode);
     return ck_remove_tree(parent, name);

@@ -41,6 +41,16 @@ static void check_entry(const struct ck_tar *tar) {
         check_name(entry->link);
     if ((entry->kind == CK_TAR_HARDLINK || entry->kind == CK_TAR_SYMLINK) && entry->link[0] == 0)
         abort();
+    uint64_t end = 0, data = 0;
+    for (uint32_t i = 0; entry->sparse && i < tar->segments; i++) {
+        struct ck_tar_segment segment = ck_tar_segment(tar, i);
+        if (segment.offset < end || segment.size > entry->real_size - segment.offset)
+            abort();
+        end = segment.offset + segment.size;
+        data += segment.size;
+    }
+    if (entry->sparse ? data != entry->size || end > entry->real_size : entry->real_size != entry->size)
+        abort();
     for (size_t at = 0; ck_tar_next_xattr(tar, &at, &xattr);) {
         seen += strlen(xattr.name);
         for (size_t i = 0; i < xattr.size; i++)

@@ -1,7 +1,7 @@
 """Contents: what is in a container's tree: copied in and out, read, written, compared, packed, kept as an image.
 
 The part of `Container` that works on files, whatever state the container is in; its life is in
-`container.py`, its processes in `interior.py`.
+`container.py`, its processes in `interior.py`. What does the work is loaded when it is first used.
 """
 
 from __future__ import annotations
@@ -11,73 +11,16 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
-from container_kit._runtime import changes as _changes
-from container_kit._runtime import copying
-from container_kit._runtime import export as _export
-from container_kit._runtime.changes import Change
-from container_kit._runtime.container_files import open_files
-from container_kit._runtime.copying import CopyOptions, Owner
-from container_kit._runtime.site import Site
 from container_kit._runtime.status import find
-from container_kit._runtime.tree_files import ContainerTree, KeptTree, Tree
-from container_kit._runtime.tree_paths import TreePath
 from container_kit.engine import Engine
-from container_kit.errors import InvalidSpecError
 
 if TYPE_CHECKING:
+    from container_kit._runtime.changes import Change
+    from container_kit._runtime.copying import Owner
+    from container_kit._runtime.open_tree import Files
+    from container_kit._runtime.tree_paths import TreePath
     from container_kit._spec.progress import ProgressCallback
     from container_kit.image import Image
-
-
-class Files:
-    """A container's tree, open for several operations; made by `Container.files`."""
-
-    def __init__(self, site: Site, tree: Tree) -> None:
-        self._site = site
-        self._tree = tree
-
-    def path(self, path: str) -> TreePath:
-        """Return a path in it; relative ones start at the root."""
-        return TreePath(self._tree, path)
-
-    def copy_in(
-        self,
-        source: str | os.PathLike[str] | bytes | BinaryIO,
-        destination: str,
-        *,
-        owner: Owner = None,
-        archive: bool = False,
-        follow_links: bool = False,
-    ) -> None:
-        """Copy into it; see `Container.copy_in`."""
-        options = CopyOptions(owner=owner, archive=archive, follow_links=follow_links)
-        with self._tree.open(write=True) as worker:
-            if isinstance(source, bytes | bytearray | memoryview):
-                copying.write_file(self._site, worker, bytes(source), destination, options)
-            elif isinstance(source, str | os.PathLike):
-                copying.copy_in(self._site, worker, os.fspath(source), destination, options)
-            elif hasattr(source, "read"):
-                copying.write_archive(self._site, worker, source, destination, options)
-            else:
-                reason = "must be a path, bytes, or a binary file object that gives a tar archive"
-                raise InvalidSpecError(field="source", value=source, reason=reason)
-
-    def copy_out(
-        self,
-        source: str,
-        destination: str | os.PathLike[str],
-        *,
-        archive: bool = False,
-        follow_links: bool = False,
-    ) -> None:
-        """Copy out of it; see `Container.copy_out`."""
-        options = CopyOptions(archive=archive, follow_links=follow_links)
-        with self._tree.open(write=False) as worker:
-            copying.copy_out(self._site, worker, source, os.fspath(destination), options)
-
-    def read_archive(self, path: str, *, follow_links: bool = False) -> BinaryIO:
-        """Return a path as a tar stream; see `Container.read_archive`."""
-        return _export.read_archive(self._tree, path, follow_links=follow_links)
 
 
 class Contents:
@@ -107,6 +50,10 @@ class Contents:
         Raises:
             InvalidTransitionError: it is being removed, or would be written to while it restarts.
         """
+        from container_kit._runtime.container_files import open_files
+        from container_kit._runtime.open_tree import Files
+        from container_kit._runtime.tree_files import KeptTree
+
         site = self._engine.site
         with open_files(site, self.id, write=not read_only) as worker:
             yield Files(site, KeptTree(worker, not read_only))
@@ -174,7 +121,9 @@ class Contents:
 
         The cost depends on what was changed. Volumes and other mounts are no part of it.
         """
-        return _changes.diff(self._engine.site, self.id)
+        from container_kit._runtime.changes import diff
+
+        return diff(self._engine.site, self.id)
 
     def export(self, target: str | os.PathLike[str] | BinaryIO) -> None:
         """Write its whole tree as a tar archive, without anything that is mounted in it.
@@ -182,8 +131,9 @@ class Contents:
         Args:
             target: a path on the host, replaced when all is written; or a binary file object.
         """
-        place = os.fspath(target) if isinstance(target, str | os.PathLike) else target
-        _export.export(self._engine.site, self.id, place)
+        from container_kit._runtime.export import export
+
+        export(self._engine.site, self.id, os.fspath(target) if isinstance(target, str | os.PathLike) else target)
 
     def commit(
         self,
@@ -232,5 +182,6 @@ class Contents:
         return Image._of(self._engine, entry)  # noqa: SLF001  # made like any other image of the store
 
     def _all_files(self) -> Files:
-        site = self._engine.site
-        return Files(site, ContainerTree(site, find(site, self.id).record.id))
+        from container_kit._runtime.open_tree import container_files
+
+        return container_files(self._engine.site, find(self._engine.site, self.id).record.id)

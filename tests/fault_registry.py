@@ -198,14 +198,12 @@ class FaultRegistry:
     def reply_to(self, seen: Seen) -> Reply:
         """Return what to answer, and write the request down."""
         with self._lock:
-            right = self._right_reply(seen)
             step = self._next_step(seen)
+            right = step if isinstance(step, Reply) else self._right_reply(seen)
         with self._came:
             self.requests.append(seen)
             self._came.notify_all()
-        if step is None:
-            return right
-        return step if isinstance(step, Reply) else step(seen, right)
+        return right if step is None or isinstance(step, Reply) else step(seen, right)
 
     def _next_step(self, seen: Seen) -> Step | None:
         for rule in self._rules:

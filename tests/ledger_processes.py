@@ -1,8 +1,8 @@
 """Which processes of this machine belong to this test run, for the ledger.
 
-Ours is what descends from the test process, a monitor that holds something below our directories, what descends
-from such a monitor, and a container's process that lost its monitor. Everything else is foreign: other test runs
-may use the same machine at the same time.
+Ours is what descends from the test process, a monitor or file worker that holds something below our directories,
+what descends from such a one, and a container's process that lost its monitor. Everything else is foreign: other
+test runs may use the same machine at the same time.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import attrs
 
-MONITOR = "ck-monitor"
+PROGRAMS = ("ck-monitor", "ck-files")
 
 
 @attrs.frozen(kw_only=True)
@@ -127,6 +127,7 @@ def _read_process(pid: int, own_depth: int) -> Process | None:
     name = stat[stat.index("(") + 1 : stat.rindex(")")]
     fields = stat[stat.rindex(")") + 2 :].split()
     command = _read(f"/proc/{pid}/cmdline").replace("\0", " ").strip()
+    said = (name, command.split(" ", 1)[0], _link(f"/proc/{pid}/exe"))
     return Process(
         pid=pid,
         state=fields[0],
@@ -136,7 +137,7 @@ def _read_process(pid: int, own_depth: int) -> Process | None:
         command=command,
         uid=_real_uid(pid, uid),
         pid_namespaces=_pid_namespaces(str(pid)) - own_depth,
-        is_monitor=MONITOR in name or MONITOR in command.split(" ", 1)[0] or MONITOR in _link(f"/proc/{pid}/exe"),
+        is_monitor=any(program in text for program in PROGRAMS for text in said),
     )
 
 

@@ -111,9 +111,10 @@ def _sweep_layers(
     sizes: list[int] = []
     records = content_records.layers(store.database)
     there = {diff_id: name for name in _names_in(store.home.layers) if (diff_id := _digest_of(name)) is not None}
+    complete = store.layers.complete(list(there))
     for diff_id, name in there.items():
         is_wanted = diff_id in marks.layers or (keep is not None and keep(diff_id))
-        if name in marks.directories or (is_wanted and store.layers.find(diff_id) is not None):
+        if name in marks.directories or (is_wanted and diff_id in complete):
             continue
         place = scratch_path(store.home.layers, is_trash=True)
         os.rename(f"{store.home.layers}/{name}", place)

@@ -12,8 +12,8 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -23,7 +23,7 @@ from container_kit._images.layout import Layout
 from container_kit._spec.descriptor import Descriptor
 from container_kit._spec.digest import Digest, algorithm_of, short_digest
 from container_kit._spec.paths import HostPath
-from container_kit.errors import DigestMismatchError, ImageError
+from container_kit.errors import DigestMismatchError, ImageError, StorageFullError
 
 if TYPE_CHECKING:
     from container_kit._images.store import ImageStore
@@ -85,7 +85,9 @@ class BlobWriter:
         self._claim = claim
         self._hash = hashlib.new(algorithm_of(descriptor.digest))
         self._state = "writing"
-        self._changed = threading.Condition()
+        self._is_worth_keeping = True
+        self._using = threading.Lock()  # the descriptor: another thread may abandon
+        self._changed = threading.Condition()  # offset and state
         try:
             if resumable:
                 self._take_over()
@@ -109,11 +111,12 @@ class BlobWriter:
         Raises:
             DigestMismatchError: there are more than the descriptor promised.
             StorageFullError: there is no room.
+            ImageError: another thread gave the blob up.
         """
         if self.offset + len(chunk) > self.descriptor.size:
             raise self._mismatch("the content is larger than promised", f"{self.descriptor.size} bytes", "more")
-        with self._storage_errors():
-            write_all(self._claim.fd, chunk)
+        with self._writing() as fd:
+            write_all(fd, chunk)
         self._hash.update(chunk)
         with self._changed:
             self.offset += len(chunk)
@@ -121,9 +124,9 @@ class BlobWriter:
 
     def reset(self) -> None:
         """Begin again at offset 0: what is there turned out not to be the beginning of the blob."""
-        with self._storage_errors():
-            os.ftruncate(self._claim.fd, 0)
-            os.lseek(self._claim.fd, 0, os.SEEK_SET)
+        with self._writing() as fd:
+            os.ftruncate(fd, 0)
+            os.lseek(fd, 0, os.SEEK_SET)
         self._hash = hashlib.new(algorithm_of(self.descriptor.digest))
         with self._changed:
             self.offset = 0
@@ -145,17 +148,22 @@ class BlobWriter:
             error = self._mismatch("the content does not match its digest", digest, actual)
             self.abandon(keep=False)
             raise error
-        with self._storage_errors():
-            os.fsync(self._claim.fd)
+        with self._writing() as fd:
+            os.fsync(fd)
             os.rename(self.path, self._layout.blob_path(digest))
-            os.fchmod(self._claim.fd, CONTENT_MODE)  # not before: those who wait open it to write
+            os.fchmod(fd, CONTENT_MODE)  # not before: those who wait open it to write
             sync_directory(os.path.dirname(self._layout.blob_path(digest)))
-        self._finish("committed", remove=False)
+            self._finish("committed", remove=False)
 
     def abandon(self, *, keep: bool) -> None:
-        """Stop writing; with `keep` a later try goes on from here. Nothing happens after `commit`. Idempotent."""
-        if self._state == "writing":
-            self._finish("abandoned", remove=not keep or self._claim.is_private or self.offset == 0)
+        """Stop writing; with `keep` a later try goes on from here. From any thread; idempotent.
+
+        Nothing happens after `commit`. Where there was no room, nothing is kept.
+        """
+        with self._using:
+            if self._state == "writing":
+                keep = keep and self._is_worth_keeping and not self._claim.is_private and self.offset > 0
+                self._finish("abandoned", remove=not keep)
 
     def _finish(self, state: str, *, remove: bool) -> None:
         with self._changed:
@@ -180,8 +188,20 @@ class BlobWriter:
         image = short_digest(self.descriptor.digest)
         return DigestMismatchError(image=image, reason=reason, expected=expected, actual=actual)
 
-    def _storage_errors(self) -> AbstractContextManager[None]:
-        return storage_errors(self.path, f"cannot write the blob {self.descriptor.digest}")
+    @contextmanager
+    def _writing(self) -> Generator[int, None, None]:
+        with self._using:
+            if self._state != "writing":
+                raise self._given_up()
+            try:
+                with storage_errors(self.path, f"cannot write the blob {self.descriptor.digest}"):
+                    yield self._claim.fd
+            except StorageFullError:
+                self._is_worth_keeping = False  # others need the room
+                raise
+
+    def _given_up(self) -> ImageError:
+        return ImageError(image=short_digest(self.descriptor.digest), reason="its download was given up")
 
     # ── for GrowingFile ──────────────────────────────────────────────────────────────────────────
 
@@ -194,7 +214,7 @@ class BlobWriter:
         with self._changed:
             while self.offset <= position < self.descriptor.size:
                 if is_closed.is_set() or self._state == "abandoned":
-                    raise ImageError(image=short_digest(self.descriptor.digest), reason="the download was given up")
+                    raise self._given_up()
                 self._changed.wait()
             return self.offset
 
@@ -235,7 +255,8 @@ class GrowingFile:
         end = self._writer.wait_beyond(self._position, self._closed)
         with self._lock:
             if self._closed.is_set():
-                raise ImageError(image=short_digest(self._writer.descriptor.digest), reason="the download was given up")
+                reason = "its download was given up"
+                raise ImageError(image=short_digest(self._writer.descriptor.digest), reason=reason)
             piece = os.pread(self._fd, max(0, min(size, end - self._position)), self._position)
         self._position += len(piece)
         return piece

@@ -7,6 +7,7 @@ counts in the boot in which it was unpacked, and after a power cut it is unpacke
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
@@ -29,7 +30,7 @@ from container_kit._spec.paths import HostPath
 from container_kit._spec.progress import ProgressCallback
 from container_kit._state import content_records
 from container_kit._state.content_records import LayerRecord
-from container_kit.errors import ContainerKitError, ImageError
+from container_kit.errors import ContainerKitError, HostError, ImageError
 
 if TYPE_CHECKING:
     from container_kit._images.store import ImageStore
@@ -52,21 +53,30 @@ class Layers:
         return self.find_all((diff_id,)).get(diff_id)
 
     def find_all(self, diff_ids: Sequence[Digest]) -> dict[Digest, HostPath]:
-        """Return where layers are unpacked, as far as they are."""
+        """Return where layers are unpacked, as far as they are. May write out what was unpacked a while ago."""
+        there, may_settle = self._look(diff_ids)
+        if may_settle:
+            self._settle()
+        return there
+
+    def complete(self, diff_ids: Sequence[Digest]) -> set[Digest]:
+        """Return which of these layers are unpacked; never blocks."""
+        return set(self._look(diff_ids)[0])
+
+    def _look(self, diff_ids: Sequence[Digest]) -> tuple[dict[Digest, HostPath], bool]:
+        """Return where layers are, and whether one of them has probably reached the disk but is not known to."""
         paths = {diff_id: self._store.home.layer_dir(diff_id) for diff_id in diff_ids}
         there = {diff_id: path for diff_id, path in paths.items() if os.path.isdir(path)}
         unsure = [diff_id for diff_id in there if diff_id not in self._durable]
         if not unsure:
-            return there
+            return there, False
         records = content_records.layers(self._store.database, unsure)
         for diff_id in unsure:
             if not self._is_trusted(records.get(diff_id)):
                 del there[diff_id]
         fresh = [record for diff_id, record in records.items() if diff_id in there and not record.durable]
         self._durable.update(diff_id for diff_id in unsure if diff_id in there and records[diff_id].durable)
-        if any(time.time() - record.unpacked_at > _SETTLED_SECONDS for record in fresh):
-            self._settle()
-        return there
+        return there, any(time.time() - record.unpacked_at > _SETTLED_SECONDS for record in fresh)
 
     def are_present(self, lowers: Sequence[HostPath]) -> bool:
         """Say whether directories are still there.
@@ -110,7 +120,7 @@ class Layers:
         cancellation = cancellation or Cancellation()
         with storage_errors(self._store.home.layers, f"cannot unpack the layer {source.name}"):
             work = HostPath(f"{self._store.home.ingest}/{diff_id.replace(':', '-')}{UNPACKING}")
-            claim = claim_work(work, lambda: self.find(diff_id) is not None)
+            claim = claim_work(work, lambda: self._is_done(diff_id, cancellation))
             if claim is not None:
                 try:
                     self._make(diff_id, source, claim, cancellation, progress)
@@ -181,6 +191,11 @@ class Layers:
         if errors:
             raise errors[0]
 
+    def _is_done(self, diff_id: Digest, cancellation: Cancellation) -> bool:
+        if cancellation.is_cancelled:
+            raise HostError(attempted="cannot unpack a layer", errno=errno.ECANCELED)
+        return diff_id in self.complete((diff_id,))
+
     def _make(
         self,
         diff_id: Digest,
@@ -223,7 +238,7 @@ class Layers:
         )
         surplus = temporary
         with self._store.database.transaction():
-            if self.find(diff_id) is None:
+            if diff_id not in self.complete((diff_id,)):
                 self.forget(diff_id)
                 surplus = scratch_path(self._store.home.layers, is_trash=True)
                 if os.path.lexists(final):  # of a process that was killed, or from before a power cut

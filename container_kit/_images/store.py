@@ -7,6 +7,7 @@ work with is protected by a lease.
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -81,5 +82,6 @@ class Lease:
             content_records.add_leases(self._database, self._token, self._process, digests)
 
     def release(self) -> None:
-        """Protect nothing any more. Idempotent."""
-        content_records.drop_lease(self._database, self._token)
+        """Protect nothing any more. Idempotent; a fork's child leaves its parent's lease alone."""
+        if self._process.pid == os.getpid():
+            content_records.drop_lease(self._database, self._token)

@@ -29,7 +29,7 @@ from container_kit._registry.connection_errors import (
 from container_kit._registry.retrying import Patience
 from container_kit._registry.tls import make_tls_context
 from container_kit._spec.registries import is_loopback
-from container_kit.errors import RegistryError
+from container_kit.errors import ContainerKitError, RegistryError
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, PoolManager
@@ -192,7 +192,7 @@ class Transport:
         try:
             pool = self._pool(urlsplit(url).scheme, trust, _proxy_for(url))
             response = pool.urlopen(method, url, redirect=False, retries=False, headers=sent, body=body, **options)
-        except (RegistryError, KeyboardInterrupt):
+        except ContainerKitError:
             raise
         except Exception as err:
             raise _failed(err, url, closed=self._closed) from err
@@ -255,6 +255,7 @@ def _make_pool(
     class Secure(HTTPSConnection):
         def connect(self) -> None:
             super().connect()
+            self.is_verified = True  # or declared insecure by the user: urllib3 would warn at each request
             _remember(self.sock, sockets)
 
     # Made by type(): urllib3's own types do not admit that connections have subclasses.

@@ -53,14 +53,10 @@ class Source:
 
 @attrs.frozen(kw_only=True)
 class Landing:
-    """Where a copy arrives: as `name` in `directory`, or its contents in it when `name` is empty.
-
-    `makes` is True when a directory's contents go into a directory that does not exist yet.
-    """
+    """Where a copy arrives: as `name` in `directory`; when `name` is empty, what is in the source goes there."""
 
     directory: str
     name: str
-    makes: bool = False
 
 
 def find_landing(source: Source, destination: str, kind: Kind, real: str) -> Landing:
@@ -86,7 +82,7 @@ def find_landing(source: Source, destination: str, kind: Kind, real: str) -> Lan
             raise path_error(errno.ENOENT, destination, "copy into")
         case Kind.FILE | Kind.MISSING:
             directory, _, name = real.rpartition("/")
-            return Landing(directory=directory or "/", name=name, makes=source.is_directory)
+            return Landing(directory=directory or "/", name=name)
 
 
 def ends_like_a_directory(path: str) -> bool:

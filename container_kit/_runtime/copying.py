@@ -33,7 +33,7 @@ from container_kit._runtime.copy_rules import (
     last_name,
     without_end,
 )
-from container_kit._runtime.pouring import copy_stream, pour
+from container_kit._runtime.pouring import copy_stream, feed, pour
 from container_kit._runtime.single_files import typed_paths
 from container_kit._runtime.site import Site
 from container_kit._spec.paths import HostPath
@@ -123,7 +123,7 @@ def write_archive(site: Site, inside: FileWorker, archive: BinaryIO, destination
         number = errno.ENOENT if kind is Kind.MISSING else errno.ENOTDIR
         raise path_error(number, destination, "unpack into")
     unpack = _incoming(site, inside, options)
-    pour(lambda sink: copy_stream(archive, sink), lambda stream: inside.unpack(real, stream, unpack))
+    feed(lambda sink: copy_stream(archive, sink), lambda stream: inside.unpack(real, stream, unpack))
 
 
 # ── out ─────────────────────────────────────────────────────────────────────

@@ -1,8 +1,9 @@
-"""Streams between a producer and a consumer that both block: a pipe, and a thread for the producer.
+"""Streams between a producer and a consumer that both block: a pipe, and a thread for one of them.
 
 The thread lives as long as the call, or as the stream that was given out. A consumer that
 fails closes the pipe, which ends the producer with EPIPE; a producer that fails ends the
-stream early, and its error is the one that is raised.
+stream early, and its error is the one that is raised. What is a caller's own stays in the
+caller's thread: only there a read that never returns can be interrupted.
 """
 
 from __future__ import annotations
@@ -69,6 +70,35 @@ def pour(produce: Callable[[int], object], consume: Callable[[int], T]) -> T:
     if cause is not None:
         raise cause
     return result
+
+
+def feed(produce: Callable[[int], object], consume: Callable[[int], T]) -> T:
+    """Do as `pour` does, with the producer in the caller's thread and the consumer beside it."""
+    results: list[T] = []
+    errors: list[BaseException] = []
+    read_end, write_end = open_wide_pipe()
+
+    def run() -> None:
+        try:
+            results.append(consume(read_end))
+        except BaseException as err:  # noqa: BLE001  # raised below, in the caller's thread
+            errors.append(err)
+        finally:
+            os.close(read_end)
+
+    thread = threading.Thread(target=run, name="container_kit-consumer", daemon=True)
+    thread.start()
+    try:
+        produce(write_end)
+    except OSError as err:
+        if err.errno != errno.EPIPE:
+            raise
+    finally:
+        os.close(write_end)
+        thread.join()
+    if errors:
+        raise errors[0]
+    return results[0]
 
 
 class ProducedStream(io.RawIOBase):

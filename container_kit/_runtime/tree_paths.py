@@ -314,23 +314,34 @@ class TreePath:
 
 def _glob(worker: FileWorker, directory: PurePosixPath, parts: tuple[str, ...]) -> Iterator[PurePosixPath]:
     first, rest = parts[0], parts[1:]
-    try:
-        entries = worker.list(str(directory))
-    except (PathNotFoundError, PathNotADirectoryError):
-        return
     if first == "**":
-        yield from _glob(worker, directory, rest) if rest else (directory,)
-        for name, kind in entries:
-            if _is_directory(worker, directory / name, kind):
-                yield from _glob(worker, directory / name, parts)
+        for below in _directories(worker, directory):
+            yield from _glob(worker, below, rest) if rest else (below,)
         return
     pattern = re.compile(translate(first))
-    for name, _ in entries:
+    for name, _ in _entries(worker, directory):
         if pattern.match(name) and (not name.startswith(".") or first.startswith(".")):
             if rest:
                 yield from _glob(worker, directory / name, rest)
             else:
                 yield directory / name
+
+
+def _directories(worker: FileWorker, top: PurePosixPath) -> Iterator[PurePosixPath]:
+    # Without recursion: a container may have made its tree deeper than Python's stack.
+    left = [top]
+    while left:
+        directory = left.pop()
+        yield directory
+        entries = _entries(worker, directory)
+        left += (directory / name for name, kind in entries if _is_directory(worker, directory / name, kind))
+
+
+def _entries(worker: FileWorker, directory: PurePosixPath) -> list[tuple[str, int]]:
+    try:
+        return worker.list(str(directory))
+    except (PathNotFoundError, PathNotADirectoryError):
+        return []
 
 
 def _is_directory(worker: FileWorker, path: PurePosixPath, kind: int) -> bool:

@@ -9,12 +9,11 @@ from pathlib import Path
 import container_kit as ck
 from container_kit._spec.root_filesystem import RootFilesystem
 from container_kit._state import records
-from container_kit.contents import Contents
 from container_kit.engine import Engine
 
 
-class Box(ck.Container, Contents):
-    """A container with its files."""
+class Box(ck.Container):
+    """A container whose layers can be asked for."""
 
     def inspect_root(self) -> RootFilesystem:
         """Return what its root is put together from."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import stat
+import subprocess
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
@@ -329,6 +330,29 @@ def test_a_device_of_the_host_is_not_replaced(engine: ck.Engine, image: ck.Image
         box.copy_out("/etc/os-release", tmp_path / "fifo")
 
     assert stat.S_ISFIFO((tmp_path / "fifo").lstat().st_mode)
+
+
+def test_a_tree_deeper_than_any_stack_is_handled_or_refused(
+    engine: ck.Engine, own_rootfs: Path, tmp_path: Path
+) -> None:
+    """1100 directories one in the other."""
+    place = os.open(own_rootfs / "srv", os.O_RDONLY | os.O_DIRECTORY)
+    for _ in range(1100):
+        os.mkdir("d", dir_fd=place)
+        deeper = os.open("d", os.O_RDONLY | os.O_DIRECTORY, dir_fd=place)
+        os.close(place)
+        place = deeper
+    os.close(place)
+    box = make(engine, ck.Image.from_directory(own_rootfs))
+
+    found = sum(1 for _ in box.path("/srv").rglob("d"))
+    box.copy_out("/srv", tmp_path / "out")
+    box.copy_in(own_rootfs / "srv", "/home/deep")
+    changes = box.diff()
+
+    for deep in (tmp_path / "out", own_rootfs / "srv"):
+        subprocess.run(["rm", "-rf", deep], check=True)  # pytest's own removal would not get to the end
+    assert (1100, 1100) == (found, sum(1 for change in changes if change.path.endswith("/d")))
 
 
 # ── B7, B11: helper files and modes ──────────────────────────────────────────

@@ -138,3 +138,14 @@ def test_the_cost_depends_on_the_changes(engine: ck.Engine, own_rootfs: Path) ->
 
     assert ["C /srv", "A /srv/x"] == lines(box)
     assert [0, 0] == [os.stat(own_rootfs / name).st_atime_ns for name in ("home", "srv")]
+
+
+def test_names_that_are_no_text_are_listed(engine: ck.Engine, image: ck.Image) -> None:
+    """Bytes that are not UTF-8, long names, and names that look like something else in an archive."""
+    box = make(engine, image)
+    names = [os.fsdecode(b"/srv/\xff"), "/srv/" + "n" * 200, "/srv/new\nline", "/srv/trailing ", "/srv/.wh"]
+    with box.files() as files:
+        for name in names:
+            files.path(name).touch()
+
+    assert sorted(["C /srv", *(f"A {name}" for name in names)], key=lambda line: line[2:]) == lines(box)

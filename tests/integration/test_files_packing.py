@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import container_kit as ck
-from container_kit._files.view import overlay_view
+from container_kit._files.view import container_view, overlay_view
 from container_kit._files.worker import FileWorker, PackOptions
 from container_kit._spec.paths import HostPath
 from container_kit.errors import PathError
@@ -245,8 +245,6 @@ def test_a_layer_is_what_the_upper_directory_says(engine: ck.Engine, tmp_path: P
 
 def test_what_is_mounted_below_can_be_left_out(engine: ck.Engine, image: ck.Image, tmp_path: Path) -> None:
     """Mount points are packed as they lie there: empty."""
-    from container_kit._files.view import container_view
-
     volume = make_tree(tmp_path)
     (volume / "file").touch()
     mounts = [ck.Mount.bind(volume, "/data")]

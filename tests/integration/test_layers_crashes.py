@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import io
 import os
 import signal
@@ -19,6 +20,7 @@ import pytest
 
 from container_kit._files.worker import FileWorker
 from container_kit._images import layers as under_test
+from container_kit._images.claims import claim_work
 from container_kit._images.layers import Layers
 from container_kit._images.store import ImageStore
 from container_kit._linux import processes
@@ -213,3 +215,72 @@ def test_nothing_of_a_layer_is_kept_in_memory(store: ImageStore) -> None:
         tracemalloc.stop()
 
     assert peak < 16 << 20
+
+
+def test_a_stalled_unpacker_is_overtaken(store: ImageStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its download may never go on. Whoever finishes second finds the layer there, and leaves nothing of its own."""
+    layer = put_layer(store, make_tar(FILES))
+    monkeypatch.setattr(under_test, "claim_work", functools.partial(claim_work, stall_seconds=0.3))
+    goes_on, began, source = threading.Event(), threading.Event(), io.BytesIO(layer.blob)
+
+    def read(size: int) -> bytes:
+        began.set()
+        goes_on.wait(30)
+        return source.read(size)
+
+    results: list[str] = []
+    thread = threading.Thread(
+        target=lambda: results.append(store.layers.ensure(layer.diff_id, layer.descriptor, read=read))
+    )
+    thread.start()
+    assert began.wait(20)
+
+    path = ensure(store, layer)
+    before = path.stat().st_ino
+    goes_on.set()
+    thread.join(20)
+
+    assert [str(path)] == results
+    assert before == path.stat().st_ino
+    assert [path.name] == in_layers(store)
+
+
+SMALL_DISK = """
+import sys, os
+from pathlib import Path
+from tests.stores import *
+from tests.small_images import *
+from container_kit.errors import StorageFullError
+from container_kit._images.collect import collect
+from container_kit._images.ingest import begin_blob
+
+store = open_store(Path(sys.argv[1]))
+small = put_layer(store, make_tar({"small": b"1"}))
+ensure(store, small)
+layer = put_layer(store, make_tar({f"{n}": bytes(100_000) for n in range(100)}), "zstd")
+try:
+    ensure(store, layer)
+except StorageFullError as error:
+    print("unpack", error.errno)
+data = noise(6_000_000)
+try:
+    with begin_blob(store, descriptor_of(data)) as writer:
+        for start in range(0, len(data), 10_000):
+            writer.write(data[start:start + 10_000])
+except StorageFullError as error:
+    print("blob", error.errno)
+print(len(in_layers(store)), os.listdir(store.home.ingest))
+print(store.layers.find(small.diff_id) is not None, collect(store).layers)
+"""
+
+
+@pytest.mark.needs_root
+def test_a_full_disk_takes_nothing_that_was_there(tmp_path: Path) -> None:
+    """A real one: typed errors, the space comes back, and collecting works."""
+    # A mount namespace of its own: the small file system vanishes with the process.
+    mount = 'mount -t tmpfs -o size=4m,mode=700 none "$1" && exec "$2" -c "$3" "$1"'
+    command = ["unshare", "--mount", "sh", "-c", mount, "sh", str(tmp_path), sys.executable, SMALL_DISK]
+
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+
+    assert ["unpack 28", "blob 28", "1 []", "True 1"] == done.stdout.splitlines(), done.stderr

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 import container_kit as ck
-from container_kit._images import describe, layer_stream
+from container_kit._images import describe
 from container_kit._images.archive_load import load
+from container_kit._images.collect import collect
 from container_kit._images.index_file import Entry
 from container_kit._images.make import (
     Note,
     Packing,
-    add_layer,
     from_directory,
     import_tar,
     with_config,
@@ -269,86 +269,18 @@ def test_the_number_of_layers_is_bounded(store: ImageStore) -> None:
     assert ["docker.io/library/base:1"] == [entry.name for entry in store.layout.entries()]
 
 
-# ── layers ───────────────────────────────────────────────────────────────────────────────────────
+def test_what_becomes_an_image_survives_a_collection_meanwhile(store: ImageStore) -> None:
+    """One comes with each event."""
 
+    def collect_now(_: Progress) -> None:
+        collect(store)
 
-@pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])
-def test_a_layer_is_stored_once_whatever_its_source(store: ImageStore, compression: layer_stream.Compression) -> None:
-    """A descriptor, an object that reads, a function that writes."""
-    incoming, outgoing = os.pipe()
-    os.write(outgoing, ROOT[:1000])
-    os.close(outgoing)
+    base = import_tar(store, io.BytesIO(ROOT), None, progress=collect_now)
+    image = with_layer(store, base, io.BytesIO(MORE), progress=collect_now)
 
-    def write(fd: int) -> None:
-        os.write(fd, ROOT[:1000])
-
-    with store.lease() as lease:
-        found = [
-            add_layer(store, source, compression=compression, lease=lease)
-            for source in (incoming, io.BytesIO(ROOT[:1000]), write)
-        ]
-    os.close(incoming)
-
-    layer, diff_id = found[0]
-    assert [found[0]] * 3 == found
-    assert digest_of(ROOT[:1000]) == diff_id
-    assert layer.size == store.layout.size(layer.digest)
-    blob = Path(store.layout.blob_path(layer.digest))
-    assert layer.digest == digest_of(blob.read_bytes())
-    assert [blob.name] == os.listdir(blob.parent)
-
-
-class DiskFull(Exception):  # noqa: N818
-    """Raised in tests."""
-
-
-def test_a_source_that_fails_leaves_nothing(store: ImageStore) -> None:
-    """What it has written until then is no layer."""
-
-    def write(fd: int) -> None:
-        os.write(fd, ROOT)
-        raise DiskFull
-
-    with pytest.raises(DiskFull):
-        add_layer(store, write)
-
-    assert not os.path.exists(f"{store.home.images}/blobs/sha256") or [] == os.listdir(
-        f"{store.home.images}/blobs/sha256"
-    )
-
-
-def test_a_target_that_fails_ends_the_source(store: ImageStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which is still writing, and gets EPIPE."""
-    ended: list[BaseException] = []
-
-    def write(fd: int) -> None:
-        try:
-            while True:
-                os.write(fd, bytes(1 << 20))
-        except OSError as error:
-            ended.append(error)
-            raise
-
-    def refuse(*_: object) -> None:
-        raise DiskFull
-
-    monkeypatch.setattr(layer_stream, "write_all", refuse)
-
-    with pytest.raises(DiskFull):
-        add_layer(store, write, compression="none")
-
-    assert [BrokenPipeError] == [type(error) for error in ended]
-
-
-def test_progress_is_told_while_it_goes(store: ImageStore) -> None:
-    """In the caller's thread."""
-    events: list[tuple[Progress, int]] = []
-
-    import_tar(store, io.BytesIO(ROOT), None, progress=lambda event: events.append((event, threading.get_ident())))
-
-    packed = [event for event, _ in events if event.action == "pack"]
-    assert (len(ROOT), True) == (packed[-1].current, packed[-1].finished)
-    assert {threading.get_ident()} == {thread for event, thread in events if event.action == "pack"}
+    collect(store)
+    assert layer_dir(store, digest_of(ROOT)).is_dir()
+    assert 2 == len(parts_of(store, image)[0].layers)
 
 
 # ── what they are ────────────────────────────────────────────────────────────────────────────────

@@ -5,7 +5,7 @@ Each test is one line of what registries, proxies and networks do; the registry 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count, repeat
 
 import pytest
@@ -161,9 +161,13 @@ def test_what_is_complete_is_not_asked_for(client: Client, fault_registry: Fault
     assert [] == fault_registry.requests
 
 
-def wrong_range(value: str) -> object:
+def wrong_range(value: str) -> Callable[[Seen, Reply], Reply]:
     """Return a step that sends the right bytes with another Content-Range."""
-    return lambda _, reply: reply.with_header("Content-Range", value)
+
+    def step(_: Seen, reply: Reply) -> Reply:
+        return reply.with_header("Content-Range", value)
+
+    return step
 
 
 @pytest.mark.parametrize(
@@ -365,10 +369,15 @@ def test_an_error_never_shows_the_query_of_a_url(
     assert "s3cret" not in f"{caught.value!r} {caught.value}"
 
 
+def to_itself(seen: Seen, _: Reply) -> Reply:
+    """Send the client where it is."""
+    return redirect(seen.path, 302)
+
+
 @pytest.mark.parametrize("hops", [10, 11])
 def test_ten_redirects_are_followed_and_no_more(client: Client, fault_registry: FaultRegistry, hops: int) -> None:
     """A loop ends."""
-    fault_registry.script("GET", "/blobs/", *[lambda seen, _: redirect(seen.path, 302)] * hops)
+    fault_registry.script("GET", "/blobs/", *[to_itself] * hops)
 
     if hops > 10:
         with pytest.raises(RegistryError, match="more than 10 redirects"):

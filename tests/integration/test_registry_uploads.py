@@ -138,7 +138,7 @@ def test_what_reading_the_content_raises_comes_out(client: Client, fault_registr
 
     class Failing(io.BytesIO):
         def read(self, size: int | None = -1) -> bytes:
-            raise OSError(5, "disk on fire")
+            raise OSError(5, f"disk on fire at {size}")
 
     def open_content(offset: int) -> BinaryIO:
         return Failing()
@@ -149,7 +149,8 @@ def test_what_reading_the_content_raises_comes_out(client: Client, fault_registr
 
 def test_a_redirected_upload_keeps_method_and_content(client: Client, fault_registry: FaultRegistry) -> None:
     """307 and 308 do; the content is made again for it."""
-    fault_registry.script("PUT", "/uploads/", lambda seen, _: redirect(seen.path, 307))
+    there = f"/v2/team/app/blobs/uploads/session0?digest={BLOB.digest}"
+    fault_registry.script("PUT", "/uploads/", redirect(there, 307))
 
     send(client, fault_registry)
 

@@ -362,3 +362,17 @@ def test_who_waits_for_more_learns_that_there_is_none(store: ImageStore, how: st
         assert not thread.is_alive()
 
     assert 1 == len(errors)
+
+
+def test_another_thread_may_give_a_blob_up(store: ImageStore) -> None:
+    """The writer learns it with its next piece; what was written is kept."""
+    with begin(store) as writer:
+        writer.write(DATA[:10])
+        thread = threading.Thread(target=lambda: writer.abandon(keep=True))
+        thread.start()
+        thread.join(10)
+        with pytest.raises(ImageError, match="given up"):
+            writer.write(DATA[10:20])
+
+    with begin(store) as writer:
+        assert 10 == writer.offset

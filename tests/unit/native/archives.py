@@ -15,10 +15,11 @@ from pathlib import Path
 
 import attrs
 
+from tests.probes import probe_root
 from tests.unit.native.harness import HERE, NATIVE, compile_program
 
-READER = tuple(sorted(path.name for path in NATIVE.glob("files_tar*.c")))
-UNPACKER = (
+READER: tuple[str | Path, ...] = tuple(sorted(path.name for path in NATIVE.glob("files_tar*.c")))
+UNPACKER: tuple[str | Path, ...] = (
     HERE / "unpack_driver.c",
     *READER,
     *sorted(path.name for path in NATIVE.glob("files_unpack*.c")),
@@ -44,6 +45,12 @@ class Flag(enum.IntFlag):
     NO_OWNER = 0x80
     NO_DEVICES = 0x100
     REPLACE = 0x200
+    NO_SET_ID = 0x2000
+    KEEP_KIND = 0x4000
+
+
+ROOT = not probe_root()
+LAYER = Flag.LAYER if ROOT else Flag.LAYER | Flag.NO_OWNER | Flag.NO_DEVICES | Flag.USER_XATTR  # what this user can
 
 
 class Reason(enum.IntEnum):
@@ -160,6 +167,20 @@ def long_text(text: bytes, kind: bytes = b"L") -> bytes:
     return header(b"././@LongLink", kind, size=len(text) + 1, magic=GNU) + padded(text + b"\0")
 
 
+def sparse(name: bytes, size: int, segments: Sequence[tuple[int, bytes]], *, more: bytes = b"\0") -> bytes:
+    """Return a file with holes as old GNU tar writes it."""
+    pairs = [octal(at, 12) + octal(len(data), 12) for at, data in segments]
+    content = b"".join(data for _, data in segments)
+    block = header(name, b"S", size=len(content), magic=GNU)
+    rest = pairs[4:]
+    first = b"".join(pairs[:4]).ljust(96, b"\0") + (b"\1" if rest else more) + octal(size, 12)
+    blocks = seal((block[:386] + first).ljust(BLOCK, b"\0"))
+    while rest:
+        taken, rest = rest[:21], rest[21:]
+        blocks += (b"".join(taken).ljust(504, b"\0") + (b"\1" if rest else b"\0")).ljust(BLOCK, b"\0")
+    return blocks + padded(content)
+
+
 def archive(*parts: bytes) -> bytes:
     """Return a whole archive."""
     return b"".join(parts) + END
@@ -240,7 +261,7 @@ class Unpacker:
         self,
         data: bytes | Iterable[bytes],
         into: Path,
-        flags: Flag = Flag.LAYER,
+        flags: Flag = LAYER,
         *,
         root: tuple[Path, str] | None = None,
         owner: tuple[int, int] = (0, 0),
@@ -287,10 +308,12 @@ PYTHON_KINDS = {
     tarfile.CHRTYPE: "character",
     tarfile.BLKTYPE: "block",
     tarfile.FIFOTYPE: "fifo",
+    tarfile.GNUTYPE_SPARSE: "file",
 }
 GNU_KINDS = {
     "-": "file",
     "C": "file",
+    "S": "file",
     "h": "hardlink",
     "l": "symlink",
     "d": "directory",

@@ -20,6 +20,7 @@ from tests.unit.native.harness import (
     container,
     run_payload,
 )
+from tests.unit.native.unpacked import Place, snapshot
 
 
 @pytest.fixture(scope="session")
@@ -72,3 +73,18 @@ def inhabited(driver_program: Path, payload_rootfs: Path, tmp_path: Path) -> Ite
 def unpacker(session_directory: Path) -> Unpacker:
     """Compile the tar reader and unpacker with sanitizers."""
     return build_unpacker(session_directory / "unpack")
+
+
+@pytest.fixture
+def place(unpacker: Unpacker, tmp_path: Path) -> Iterator[Place]:
+    """Give a place, and compare its neighbour afterwards."""
+    tree, canary = tmp_path / "tree", tmp_path / "canary"
+    tree.mkdir()
+    canary.mkdir()
+    (canary / "victim").write_text("untouched")
+    (canary / "victim").chmod(0o600)
+    before = snapshot(canary)
+
+    yield Place(unpacker, tree, canary)
+
+    assert before == snapshot(canary)

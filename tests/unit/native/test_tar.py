@@ -33,6 +33,7 @@ from tests.unit.native.archives import (
     python_list,
     record,
     seal,
+    sparse,
     symlink,
 )
 from tests.unit.native.harness import HERE, compile_program
@@ -111,6 +112,8 @@ def test_a_prefix_is_part_of_a_ustar_name(unpacker: Unpacker) -> None:
 
 # ── C7: headers ──────────────────────────────────────────────────────────────────────────────────
 
+HOLED = sparse(b"x", 99, [(9, b"12")])
+SPARSE = seal(HOLED[:124] + octal(1, 12) + HOLED[136:512])
 BAD_HEADERS: dict[str, tuple[bytes, Reason]] = {
     "checksum": (header(b"x", checksum=b"0000000\0"), Reason.HEADER),
     "no checksum": (header(b"x", checksum=bytes(8)), Reason.HEADER),
@@ -132,7 +135,15 @@ BAD_HEADERS: dict[str, tuple[bytes, Reason]] = {
     "major number": (header(b"x", b"3", device=(4096, 0)), Reason.TYPE),
     "minor number": (header(b"x", b"4", device=(1, 1 << 20)), Reason.TYPE),
     "type": (header(b"x", b"Q"), Reason.TYPE),
-    "sparse": (header(b"x", b"S", magic=GNU), Reason.TYPE),
+    "sparse without a size": (header(b"x", b"S", magic=GNU), Reason.HEADER),
+    "sparse but not GNU": (header(b"x", b"S"), Reason.HEADER),
+    "sparse beyond its end": (sparse(b"x", 9, [(5, b"12345")]), Reason.HEADER),
+    "sparse backwards": (sparse(b"x", 99, [(50, b"1"), (40, b"1")]), Reason.HEADER),
+    "sparse overlapping": (sparse(b"x", 99, [(50, b"12"), (51, b"1")]), Reason.HEADER),
+    "sparse going on behind its end": (sparse(b"x", 99, [(50, b"12")], more=b"1"), Reason.HEADER),
+    "sparse with less than it says": (SPARSE, Reason.HEADER),
+    "sparse for ever": (sparse(b"x", 1 << 30, [(at, b"") for at in range(70000)]), Reason.HEADER),
+    "sparse behind pax": (pax({b"a": b"b"}) + sparse(b"x", 9, [(5, b"1")]), Reason.TYPE),
     "multi-volume": (header(b"x", b"M", magic=GNU), Reason.TYPE),
     "incremental": (header(b"x", b"D", magic=GNU), Reason.TYPE),
     "pax sparse": (pax({b"GNU.sparse.map": b"0,1"}) + entry(b"x"), Reason.TYPE),
@@ -243,6 +254,8 @@ AGREED: dict[str, bytes] = {
     "git": archive(pax({b"comment": b"0" * 40}, b"g"), entry(b"x", b"1")),
     "old directory": archive(header(b"d/", b"\0", magic=V7)),
     "contiguous": archive(header(b"x", b"7", size=3) + padded(b"abc")),
+    "sparse": archive(sparse(b"x", 9000, [(at * 100, b"1" * at) for at in range(1, 40)] + [(9000, b"")]), entry(b"y")),
+    "all hole": archive(sparse(b"x", 1 << 30, []), sparse(b"z", 1 << 30, [(1 << 30, b"")])),
     "numbers": archive(header(b"x", uid=base256(70000, 8), mtime=base256(-5, 12), size=octal(3, 12)) + padded(b"abc")),
     "no end": b"".join(SAMPLE),
     "half an end": b"".join(SAMPLE) + bytes(512),
@@ -292,7 +305,7 @@ def test_C8_changed_archives_are_read_alike_or_refused(unpacker: Unpacker) -> No
 
 def test_any_bytes_are_read_without_a_fault(session_directory: Path, tmp_path: Path) -> None:
     """Mutated archives through the reader alone, under sanitizers (fuzz_tar.c)."""
-    sources = (HERE / "mutate_tar.c", "fuzz_tar.c", *READER)
+    sources: tuple[str | Path, ...] = (HERE / "mutate_tar.c", "fuzz_tar.c", *READER)
     program = compile_program(session_directory / "mutate_tar", sources, ["-DCK_LIBFUZZER"])
     for case, data in AGREED.items():
         (tmp_path / case).write_bytes(data)

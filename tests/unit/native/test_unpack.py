@@ -1,101 +1,36 @@
-"""The unpacker (files_unpack*.c): what becomes of entries, and that nothing outside the directory is touched."""
+"""What an archive may not do to its surroundings (files_unpack*.c): rows C1 to C6 of the threat table."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import struct
 import subprocess
-from collections.abc import Iterator
+import threading
 from pathlib import Path
 
-import attrs
 import pytest
 
-from tests.probes import probe_root
 from tests.unit.native.archives import (
     BLOCKDEV,
     CHARACTER,
-    DIRECTORY,
-    END,
     FIFO,
-    SYMLINK,
+    LAYER,
     Flag,
     Reason,
-    Unpacker,
     archive,
     base256,
     directory,
     entry,
     hardlink,
     header,
-    long_text,
-    padded,
     pax,
     symlink,
 )
+from tests.unit.native.unpacked import COPY, PLAIN, Place
 
-ROOT = not probe_root()
-LAYER = Flag.LAYER if ROOT else Flag.LAYER | Flag.NO_OWNER | Flag.NO_DEVICES | Flag.USER_XATTR
-OPAQUE = "trusted.overlay.opaque" if ROOT else "user.overlay.opaque"
-PLAIN = LAYER & ~Flag.LAYER
 CAPABILITY = struct.pack("<IIIII", 0x02000001, 1 << 10, 0, 0, 0)  # VFS_CAP_REVISION_2, effective, cap_net_bind_service
-NS = 1_600_000_000_123_456_789
-
-
-# ── a place with a neighbour ─────────────────────────────────────────────────────────────────────
-
-
-@attrs.frozen
-class Place:
-    """A directory to unpack into, and one beside it that must stay as it is."""
-
-    unpacker: Unpacker
-    tree: Path
-    canary: Path
-
-    def unpack(self, *parts: bytes, flags: Flag = LAYER) -> None:
-        """Unpack an archive that is fine."""
-        assert self.unpacker.unpack(archive(*parts), self.tree, flags).accepted
-
-    def refuse(self, *parts: bytes, flags: Flag = LAYER) -> Reason:
-        """Unpack an archive that is not; return the reason."""
-        return self.unpacker.unpack(archive(*parts), self.tree, flags).refused
-
-    def names(self) -> list[str]:
-        """Return what is in the tree."""
-        return sorted(str(path.relative_to(self.tree)) for path in self.tree.rglob("*"))
-
-
-def snapshot(place: Path) -> list[tuple[object, ...]]:
-    """Return all that is in a directory, with everything that could have been changed about it."""
-    found: list[tuple[object, ...]] = []
-    for path in [place, *sorted(place.rglob("*"))]:
-        about = path.lstat()
-        content = path.read_bytes() if stat.S_ISREG(about.st_mode) else b""
-        fixed = (about.st_ino, about.st_mode, about.st_uid, about.st_nlink, about.st_mtime_ns, about.st_ctime_ns)
-        found.append((path.name, *fixed, content))
-    return found
-
-
-@pytest.fixture
-def place(unpacker: Unpacker, tmp_path: Path) -> Iterator[Place]:
-    """Give a place, and compare its neighbour afterwards."""
-    tree, canary = tmp_path / "tree", tmp_path / "canary"
-    tree.mkdir()
-    canary.mkdir()
-    (canary / "victim").write_text("untouched")
-    (canary / "victim").chmod(0o600)
-    before = snapshot(canary)
-
-    yield Place(unpacker, tree, canary)
-
-    assert before == snapshot(canary)
-
-
-def times(path: Path) -> int:
-    """Return when what is at a path was last changed."""
-    return path.lstat().st_mtime_ns
 
 
 # ── C1, C2: the way to an entry ──────────────────────────────────────────────────────────────────
@@ -123,7 +58,7 @@ def test_C2_a_symlink_on_the_way_stays_inside(place: Place, target: str, *, earl
 
     if earlier:
         place.unpack(*links)
-    flags = LAYER | Flag.REPLACE if not earlier else PLAIN | Flag.REPLACE
+    flags = LAYER if not earlier else COPY
     place.unpack(*(attack if earlier else (*links, *attack)), flags=flags)
 
     assert list(place.tree.rglob("new"))
@@ -159,6 +94,20 @@ def test_C2_directories_are_finished_where_they_are(place: Place) -> None:
     assert (place.tree / "a").read_bytes() == b"file"
 
 
+def test_C2_what_took_a_directorys_name_keeps_its_own_time(place: Place) -> None:
+    """A file where the archive had a directory before."""
+    place.unpack(directory(b"x", mtime=5), entry(b"x", mtime=9))
+
+    assert (place.tree / "x").stat().st_mtime == 9
+
+
+def test_C2_a_directory_that_is_held_open_is_let_go_when_its_name_means_another(place: Place) -> None:
+    """The symlink on the way to an entry is replaced through itself."""
+    place.unpack(symlink(b"s", b"."), entry(b"s/s/a"), directory(b"s/s"), entry(b"s/b"))
+
+    assert place.names() == ["a", "s", "s/b"]
+
+
 def test_C2_names_resolve_in_the_root_that_is_given(place: Place) -> None:
     """Unpacking into /var of a container: /run is the container's, ".." stops at its root."""
     var, run = place.tree / "var", place.tree / "run"
@@ -168,9 +117,39 @@ def test_C2_names_resolve_in_the_root_that_is_given(place: Place) -> None:
     (var / "up").symlink_to("../../../../run")
     data = archive(entry(b"run/a", b"1"), entry(b"up/b", b"2"), hardlink(b"run/c", b"up/b"))
 
-    place.unpacker.unpack(data, var, PLAIN, root=(place.tree, "var")).accepted  # noqa: B018  # asserts
+    outcome = place.unpacker.unpack(data, var, PLAIN, root=(place.tree, "var"))
 
+    assert outcome.accepted.entries == 3
     assert sorted(path.name for path in run.iterdir()) == ["a", "b", "c"]
+
+
+def test_C2_a_race_for_the_directory_is_lost(place: Place) -> None:
+    """Somebody in the tree swaps a directory and a symlink out of it while entries arrive."""
+    way, aside, out = place.tree / "way", place.tree / "aside", place.tree / "out"
+    aside.mkdir()
+    out.symlink_to(place.canary)
+    names = [b"victim", b"new", b"d/new"]
+    data = archive(*(entry(b"way/" + names[at % 3], b"hit") + entry(b"other/x") for at in range(3000)))
+    done = threading.Event()
+
+    def swap() -> None:
+        while not done.is_set():
+            for path in (aside, out):
+                try:
+                    path.rename(way)
+                    way.rename(path)
+                except OSError:  # the unpacker was faster and has made the directory
+                    shutil.rmtree(way, ignore_errors=True)
+
+    rival = threading.Thread(target=swap)
+    rival.start()
+    try:
+        outcomes = [place.unpacker.unpack(data, place.tree, COPY).entries for _ in range(5)]
+    finally:
+        done.set()
+        rival.join()
+
+    assert max(outcomes) > 1
 
 
 def test_deep_names_need_few_descriptors(place: Place) -> None:
@@ -261,7 +240,7 @@ def test_C6_attributes_that_steer_the_host_are_never_applied(place: Place) -> No
     names = ("trusted.overlay.opaque", "user.overlay.opaque", "user.overlay.redirect", "trusted.x", "security.selinux")
     wanted = {b"SCHILY.xattr." + name.encode(): b"y" for name in (*names, "security.ima", "user.kept")}
 
-    for flags in (LAYER, PLAIN | Flag.REPLACE):
+    for flags in (LAYER, COPY):
         place.unpack(pax(wanted), entry(b"f"), pax(wanted), directory(b"d"), flags=flags)
 
         assert [os.listxattr(place.tree / name) for name in "fd"] == [["user.kept"], ["user.kept"]]
@@ -279,6 +258,15 @@ def test_C6_capabilities_and_set_id_bits_survive_the_owner(place: Place) -> None
     assert stat.S_IMODE((place.tree / "d").stat().st_mode) == 0o3770
 
 
+def test_set_id_bits_and_capabilities_stay_out_on_request(place: Place) -> None:
+    """With NO_SET_ID; the sticky bit is harmless."""
+    capability = pax({b"SCHILY.xattr.security.capability": CAPABILITY})
+
+    place.unpack(capability, entry(b"f", b"x", mode=0o7755), directory(b"d", 0o7755), flags=LAYER | Flag.NO_SET_ID)
+
+    assert (place.mode("f"), place.mode("d"), os.listxattr(place.tree / "f")) == (0o1755, 0o1755, [])
+
+
 # ── limits ───────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -294,236 +282,3 @@ def test_no_more_bytes_and_entries_than_allowed(place: Place) -> None:
     assert (by_bytes.refused, by_bytes.name, by_bytes.bytes) == (Reason.BYTES, b"b", 600)
     assert (by_entries.refused, by_entries.entries) == (Reason.ENTRIES, 1)
     assert (by_claim.refused, place.names()) == (Reason.BYTES, ["a"])
-
-
-# ── whiteouts ────────────────────────────────────────────────────────────────────────────────────
-
-
-def is_whiteout(path: Path) -> bool:
-    """Say whether this is overlayfs's mark for "not here"."""
-    about = path.lstat()
-    return stat.S_ISCHR(about.st_mode) and about.st_rdev == 0
-
-
-def is_opaque(path: Path) -> bool:
-    """Say whether overlayfs shows nothing of lower layers here."""
-    return OPAQUE in os.listxattr(path) and os.getxattr(path, OPAQUE) == b"y"
-
-
-def test_whiteouts_become_overlays(place: Place) -> None:
-    """A removed name, and a directory whose lower content is hidden."""
-    place.unpack(directory(b"d"), entry(b"d/.wh.gone"), entry(b"d/o/.wh..wh..opq"), entry(b"d/o/f"), entry(b".wh..x"))
-
-    assert is_whiteout(place.tree / "d" / "gone")
-    assert is_whiteout(place.tree / ".x")
-    assert (is_opaque(place.tree / "d" / "o"), is_opaque(place.tree / "d")) == (True, False)
-    assert place.names() == [".x", "d", "d/gone", "d/o", "d/o/f"]
-
-
-@pytest.mark.parametrize(
-    "parts",
-    [
-        (entry(b".wh.d"), directory(b"d"), entry(b"d/f")),
-        (directory(b"d"), entry(b"d/f"), entry(b".wh.d")),
-        (entry(b".wh.d"), entry(b"d/f")),
-    ],
-    ids=["before", "behind", "implied"],
-)
-def test_a_whiteout_is_about_lower_layers_only(place: Place, parts: tuple[bytes, ...]) -> None:
-    """A directory that the same layer has stays, and hides what is below, in whichever order they come."""
-    place.unpack(*parts)
-
-    assert is_opaque(place.tree / "d")
-    assert place.names() == ["d", "d/f"]
-
-
-@pytest.mark.parametrize("parts", [(entry(b"f"), entry(b".wh.f")), (entry(b".wh.f"), entry(b"f"))])
-def test_a_file_of_the_same_layer_needs_no_whiteout(place: Place, parts: tuple[bytes, ...]) -> None:
-    """It hides the lower one by being there."""
-    place.unpack(*parts)
-
-    assert (place.tree / "f").is_file()
-
-
-@pytest.mark.parametrize("name", [b".wh.", b".wh..", b".wh...", b"d/.wh.", b".wh.d/f"])
-def test_malformed_whiteouts_are_refused(place: Place, name: bytes) -> None:
-    """Of nothing, of "." and "..", and on the way to an entry."""
-    assert place.refuse(entry(name)) is Reason.WHITEOUT
-    assert place.names() in ([], ["d"])
-
-
-def test_what_aufs_kept_for_itself_is_left_out(place: Place) -> None:
-    """Its directories and what is in them."""
-    place.unpack(directory(b".wh..wh.plnk"), entry(b".wh..wh.plnk/1.2", b"x"), entry(b".wh..wh.aufs"), entry(b"f"))
-
-    assert place.names() == ["f"]
-
-
-def test_outside_layers_a_whiteout_is_a_file(place: Place) -> None:
-    """An archive that is copied into a container has ordinary names only."""
-    place.unpack(entry(b".wh.f", b"1"), flags=PLAIN)
-
-    assert place.names() == [".wh.f"]
-
-
-# ── replacing ────────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.mark.parametrize("second", [entry(b"x", b"2"), symlink(b"x", b"y"), header(b"x", FIFO), hardlink(b"x", b"o")])
-def test_without_leave_nothing_is_replaced(place: Place, second: bytes) -> None:
-    """The error is the kernel's: the name is taken."""
-    outcome = place.unpacker.unpack(archive(entry(b"o"), entry(b"x", b"1"), second), place.tree, PLAIN)
-
-    assert (outcome.refused, outcome.error, outcome.name) == (Reason.SYSTEM, 17, b"x")
-    assert (place.tree / "x").read_bytes() == b"1"
-
-
-def test_entries_replace_what_is_there(place: Place) -> None:
-    """Files, full directories; a directory over a directory keeps what is in it and gets the new mode."""
-    first = (entry(b"a/b/c"), entry(b"f", b"1"), directory(b"d", 0o700), entry(b"d/kept"))
-
-    place.unpack(*first)
-    place.unpack(entry(b"a", b"2"), directory(b"f"), directory(b"d", 0o750), flags=PLAIN | Flag.REPLACE)
-
-    assert place.names() == ["a", "d", "d/kept", "f"]
-    assert stat.S_IMODE((place.tree / "d").stat().st_mode) == 0o750
-
-
-# ── times, owners, and GNU tar ───────────────────────────────────────────────────────────────────
-
-
-def test_times_have_nanoseconds_and_directories_keep_theirs(place: Place) -> None:
-    """Of files, links and directories, also before 1970; directories that the archive only implies get 0."""
-    moment = pax({b"mtime": b"1600000000.123456789"})
-    parts = (
-        moment,
-        directory(b"d"),
-        entry(b"d/f", mtime=base256(-7, 12)),
-        moment,
-        symlink(b"d/l", b"x"),
-        entry(b"i/f"),
-    )
-
-    place.unpack(*parts)
-
-    found = [times(place.tree / name) for name in ("d", "d/f", "d/l", "i")]
-    assert found == [NS, -7_000_000_000, NS, 0]
-
-
-@pytest.mark.needs_root
-def test_owners_are_the_archives_or_the_one_that_is_given(place: Place) -> None:
-    """Of every kind of entry."""
-    parts = (directory(b"d"), header(b"d/f", uid=7, gid=8), header(b"l", SYMLINK, link=b"x", uid=7, gid=8))
-    more = (header(b"d/d", DIRECTORY, uid=7, gid=8, mode=0o755), header(b"p", FIFO, uid=7, gid=8))
-
-    def owners() -> set[tuple[int, int]]:
-        paths = [place.tree / name for name in ("d/f", "l", "d/d", "p")]
-        return {(path.lstat().st_uid, path.lstat().st_gid) for path in paths}
-
-    place.unpack(*parts, *more)
-    assert owners() == {(7, 8)}
-    place.unpacker.unpack(archive(*parts, *more), place.tree, LAYER | Flag.OWNER, owner=(5, 6)).accepted  # noqa: B018
-    assert owners() == {(5, 6)}
-
-
-@pytest.mark.needs_root
-def test_a_set_group_id_store_gives_its_group_to_nobody(place: Place) -> None:
-    """What would be inherited is said anew."""
-    os.chown(place.tree, 0, 50)
-    place.tree.chmod(0o2755)
-
-    place.unpack(directory(b"d"), entry(b"d/f"))
-
-    found = [(place.tree / name).stat() for name in ("d", "d/f")]
-    assert [(about.st_gid, stat.S_IMODE(about.st_mode)) for about in found] == [(0, 0o755), (0, 0o644)]
-
-
-def make_sample(root: Path) -> None:
-    """Fill a directory with one of everything."""
-    deep = root / "deep" / ("n" * 120) / ("m" * 120)
-    deep.mkdir(parents=True)
-    (deep / "f").write_bytes(os.urandom(700_000))
-    (deep / "ünï\udcff").write_text("x")
-    (root / "secret").write_text("s")
-    os.chown(root / "secret", 1234, 5678)
-    (root / "secret").chmod(0o4640)
-    (root / "link").symlink_to("n" * 300)
-    os.link(root / "secret", deep / "same")
-    os.mkfifo(root / "fifo", 0o600)
-    os.mknod(root / "node", stat.S_IFCHR | 0o620, os.makedev(5, 1))
-    os.setxattr(root / "secret", "user.note", b"a=b\n\0c")
-    os.setxattr(root / "deep", "user.note", b"")
-    os.setxattr(deep / "f", "security.capability", CAPABILITY)
-    for path in (deep, root / "deep", root / "secret", root):
-        os.utime(path, ns=(NS, NS + path.name.__len__()))
-    (root / "deep").chmod(0o1511)
-
-
-def describe(root: Path) -> dict[str, tuple[object, ...]]:
-    """Return everything about a tree that an archive carries."""
-    found: dict[str, tuple[object, ...]] = {}
-    for path in [root, *root.rglob("*")]:
-        about = path.lstat()
-        extra: object = path.read_bytes() if stat.S_ISREG(about.st_mode) else ""
-        extra = str(path.readlink()) if path.is_symlink() else extra
-        xattrs = {
-            name: os.getxattr(path, name, follow_symlinks=False) for name in os.listxattr(path, follow_symlinks=False)
-        }
-        owner = (about.st_mode, about.st_uid, about.st_gid, about.st_nlink, about.st_rdev, about.st_mtime_ns)
-        found[str(path.relative_to(root))] = (*owner, extra, xattrs)
-    return found
-
-
-@pytest.mark.needs_root
-@pytest.mark.needs_tools("tar")
-@pytest.mark.parametrize("form", ["pax", "gnu"])
-def test_the_tree_is_what_gnu_tar_packed_and_would_have_unpacked(place: Place, tmp_path: Path, form: str) -> None:
-    """Modes, owners, times, attributes, links, names that are not UTF-8."""
-    sample, theirs = tmp_path / "sample", tmp_path / "theirs"
-    for path in (sample, theirs):
-        path.mkdir()
-    make_sample(sample)
-    attributes = ["--xattrs", "--xattrs-include=*"] if form == "pax" else []
-    packed = subprocess.run(
-        ["tar", f"--format={form}", *attributes, "-C", sample, "-cf", "-", "."], check=True, capture_output=True
-    ).stdout
-
-    place.unpack(packed)
-    subprocess.run(["tar", *attributes, "-C", theirs, "-xpf", "-"], input=packed, check=True, capture_output=True)
-
-    assert describe(place.tree) == describe(theirs)
-    assert describe(place.tree) == describe(sample) or form == "gnu"
-
-
-def test_content_arrives_whatever_the_pieces(place: Place) -> None:
-    """Files around the sizes of blocks and of the buffer, from a pipe."""
-    sizes = [0, 1, 511, 512, 513, 262144 - 512, 262144, 262145, 1_000_003]
-    contents = {f"f{size}": os.urandom(size) for size in sizes}
-
-    place.unpack(*(entry(name.encode(), content) for name, content in contents.items()))
-
-    assert {name: (place.tree / name).read_bytes() for name in contents} == contents
-
-
-def test_extensions_longer_than_a_read_are_put_together(place: Place) -> None:
-    """Names and attributes across the buffer's end."""
-    value = os.urandom(3000)
-    fill = entry(b"fill", bytes(262144 - 3 * 512))
-
-    place.unpack(
-        fill,
-        pax({b"SCHILY.xattr.user.v": value, b"path": b"p" * 200}),
-        entry(b"x", b"1"),
-        long_text(b"q" * 200),
-        header(b"y", size=1) + padded(b"2"),
-    )
-
-    assert os.getxattr(place.tree / ("p" * 200), "user.v") == value
-    assert (place.tree / ("q" * 200)).read_bytes() == b"2"
-
-
-def test_what_follows_the_end_is_read_and_ignored(place: Place) -> None:
-    """Whoever writes into the pipe is not left alone with it."""
-    outcome = place.unpacker.unpack(archive(entry(b"x")) + END + entry(b"y") + os.urandom(3_000_000), place.tree, LAYER)
-
-    assert (outcome.accepted.entries, place.names()) == (1, ["x"])

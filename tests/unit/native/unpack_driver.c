@@ -43,7 +43,7 @@ static int unpack(int argc, char **argv) {
 
 static void print_entry(const struct ck_tar_entry *entry) {
     printf("%u %u %u %u %u %u %llu %lld %u", entry->kind, entry->mode, entry->uid, entry->gid, entry->major,
-           entry->minor, (unsigned long long)entry->size, (long long)entry->mtime, entry->mtime_ns);
+           entry->minor, (unsigned long long)entry->real_size, (long long)entry->mtime, entry->mtime_ns);
     bool link = entry->kind == CK_TAR_HARDLINK || entry->kind == CK_TAR_SYMLINK;
     printf("%c%s%c%s%c", 0, entry->name, 0, link ? entry->link : "", 0);
 }

@@ -12,9 +12,9 @@ DIRECTORY = Source.of("/src/name", is_directory=True)
 CONTENTS = Source.of("/src/name/.", is_directory=True)
 
 
-def at(directory: str, name: str, *, makes: bool = False) -> Landing:
+def at(directory: str, name: str) -> Landing:
     """Return a landing."""
-    return Landing(directory=directory, name=name, makes=makes)
+    return Landing(directory=directory, name=name)
 
 
 @pytest.mark.parametrize(
@@ -25,10 +25,10 @@ def at(directory: str, name: str, *, makes: bool = False) -> Landing:
         (FILE, "/a/b", Kind.FILE, at("/a", "b")),
         (FILE, "/a/b", Kind.DIRECTORY, at("/a/b", "name")),
         (FILE, "/a/b/", Kind.DIRECTORY, at("/a/b", "name")),
-        (DIRECTORY, "/a/b", Kind.MISSING, at("/a", "b", makes=True)),
-        (DIRECTORY, "/a/b/", Kind.MISSING, at("/a", "b", makes=True)),
+        (DIRECTORY, "/a/b", Kind.MISSING, at("/a", "b")),
+        (DIRECTORY, "/a/b/", Kind.MISSING, at("/a", "b")),
         (DIRECTORY, "/a/b", Kind.DIRECTORY, at("/a/b", "name")),
-        (CONTENTS, "/a/b", Kind.MISSING, at("/a", "b", makes=True)),
+        (CONTENTS, "/a/b", Kind.MISSING, at("/a", "b")),
         (CONTENTS, "/a/b", Kind.DIRECTORY, at("/a/b", "")),
         (CONTENTS, "/a/b/.", Kind.DIRECTORY, at("/a/b", "")),
     ],

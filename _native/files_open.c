@@ -1,6 +1,8 @@
 // files_open.c: from names to descriptors: see files_tree.h.
+#include <asm/statfs.h>
 #include <linux/errno.h>
 #include <linux/fcntl.h>
+#include <linux/magic.h>
 
 #include "cleanup.h"
 #include "execute.h"
@@ -65,6 +67,29 @@ static int check_kind(int fd) {
     return err < 0 ? err : kind == S_IFREG || kind == S_IFDIR ? 0 : -ENXIO;
 }
 
+// Files that are switches of the kernel: to write to one is an act, done with the rights of whoever writes,
+// and a symlink of the container's leads to it as well as to any other.
+static bool is_switches(uint64_t type) {
+    static const uint32_t types[] = {PROC_SUPER_MAGIC,       SYSFS_MAGIC,      CGROUP_SUPER_MAGIC,
+                                     CGROUP2_SUPER_MAGIC,    DEBUGFS_MAGIC,    TRACEFS_MAGIC,
+                                     SECURITYFS_MAGIC,       SELINUX_MAGIC,    SMACK_MAGIC,
+                                     BPF_FS_MAGIC,           EFIVARFS_MAGIC,   PSTOREFS_MAGIC,
+                                     BINFMTFS_MAGIC,         CONFIGFS_MAGIC,   FUSECTL_MAGIC};
+    for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+        if (type == types[i])
+            return true;
+    }
+    return false;
+}
+
+static int check_writable(int fd, int flags) {
+    struct statfs of;
+    if ((flags & O_ACCMODE) == O_RDONLY && !(flags & O_TRUNC))
+        return 0;
+    int err = ck_status(CK_SYS2(__NR_fstatfs, fd, &of));
+    return err == 0 && is_switches((uint64_t)of.f_type) ? -EROFS : err;
+}
+
 // What is there is found first and opened then: opening a device or a FIFO is an act of its own.
 static int open_existing(const struct ck_tree *tree, const char *path, int flags) {
     CK_CLOSE int found = ck_tree_open(tree, path, O_PATH | (flags & (O_NOFOLLOW | O_DIRECTORY)));
@@ -75,6 +100,8 @@ static int open_existing(const struct ck_tree *tree, const char *path, int flags
         return flags & O_NOFOLLOW ? -ELOOP : err;
     if (flags & O_PATH)
         return ck_steal_fd(&found);
+    if ((err = check_writable(found, flags)) < 0)
+        return err;
     return ck_tree_reopen(tree, found, flags & ~(O_CREAT | O_NOFOLLOW));
 }
 
@@ -90,6 +117,8 @@ static int create(const struct ck_tree *tree, const char *path, int flags, uint6
         fd = CK_SYS4(__NR_openat2, tree->root, path, &how, sizeof(how));
     CK_CLOSE int made = (int)fd;
     int err = made < 0 ? made : check_kind(made);
+    if (err == 0)
+        err = check_writable(made, flags);
     if (err == 0 && !(flags & O_NONBLOCK))
         err = (int)CK_SYS3(__NR_fcntl, made, 4 /* F_SETFL */, flags & (O_APPEND | O_NOATIME));
     return err < 0 ? err : ck_steal_fd(&made);

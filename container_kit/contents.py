@@ -74,7 +74,7 @@ class Contents:
 
         Args:
             source: a path on the host; or the content of a file as bytes; or a binary file object that gives a tar
-                archive, which is unpacked into the destination, a directory.
+                archive, compressed or not, which is unpacked into the destination, a directory.
             destination: a path in the container; relative ones start at its root.
             owner: who owns what comes in: a name or number as for `user=`, or (uid, gid); None: root.
             archive: keep the owners' ids. Rootless, the caller is 0.

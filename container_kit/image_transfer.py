@@ -44,7 +44,7 @@ class ImageTransfer(ImageContent):
             name: `[registry/]repository[:tag][@digest]`.
             platform: such as `linux/arm64`; None: the host's; `all`: every platform of the image.
             parallel: how many layers are downloaded at once.
-            progress: is called with events, from several threads; `container_kit.progress()` draws them.
+            progress: is called with events; `container_kit.progress()` draws them.
             engine: whose store, registries and credentials; None: the default engine.
 
         Raises:
@@ -85,7 +85,7 @@ class ImageTransfer(ImageContent):
             name: where to; None: its own name.
             compression: of layers that are stored uncompressed; others go as they are.
             chunk_bytes: send blobs in pieces of this size; None: each in one request.
-            progress: is called with events, from several threads.
+            progress: is called with events.
 
         Raises:
             AuthenticationError: it wants (other) credentials; see `Engine.login`.

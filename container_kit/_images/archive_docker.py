@@ -70,10 +70,11 @@ def _read_items(scratch: Scratch) -> tuple[_Item, ...]:
     listed = read_list(document["images"], "the document", what=what)
     if set(document) != {"images"} or len(listed) > MOST_IMAGES:
         raise ImageError(image=what, reason=f"is not a list of at most {MOST_IMAGES} images")
-    return tuple(_read_item(scratch, part, f"[{number}]", what) for number, part in enumerate(listed))
+    configs: dict[Digest, OciConfig] = {}
+    return tuple(_read_item(scratch, part, f"[{number}]", configs, what) for number, part in enumerate(listed))
 
 
-def _read_item(scratch: Scratch, part: object, field: str, what: str) -> _Item:
+def _read_item(scratch: Scratch, part: object, field: str, configs: dict[Digest, OciConfig], what: str) -> _Item:
     item = read_object(part, field, what=what)
     path = read_text(item.get("Config"), f"{field}.Config", what=what)
     layers = read_texts(item.get("Layers"), f"{field}.Layers", what=what)
@@ -84,7 +85,8 @@ def _read_item(scratch: Scratch, part: object, field: str, what: str) -> _Item:
     promised = _DIGEST_IN_NAME.fullmatch(path)
     if promised is not None and digest != f"sha256:{promised[1]}":
         raise DigestMismatchError(image=f"{path} of {scratch.name}", expected=f"sha256:{promised[1]}", actual=digest)
-    config = parse_oci_config(data, what=f"{path} of {scratch.name}")
+    config = configs.get(digest) or parse_oci_config(data, what=f"{path} of {scratch.name}")
+    configs[digest] = config
     if len(config.diff_ids) != len(layers):
         reason = f"{field} has {len(layers)} Layers, its config has {len(config.diff_ids)} diff_ids"
         raise ImageError(image=what, reason=reason)

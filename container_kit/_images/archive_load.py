@@ -31,6 +31,7 @@ from container_kit._spec.digest import Digest, algorithm_of
 from container_kit._spec.platform import Platform, host_platform
 from container_kit._spec.progress import Progress, ProgressCallback
 from container_kit._spec.reference import parse_reference
+from container_kit._spec.text import check_strings
 from container_kit.errors import DigestMismatchError, ImageError, ImageNotFoundError
 
 _MOST_THREADS = 4
@@ -100,7 +101,7 @@ def _read_images(scratch: Scratch, platform: Platform) -> tuple[ArchivedImage, .
 def _choose(images: tuple[ArchivedImage, ...], names: Sequence[str] | None, what: str) -> tuple[ArchivedImage, ...]:
     if names is None:
         return images
-    wanted = [parse_reference(name).canonical for name in names]
+    wanted = [parse_reference(name).canonical for name in check_strings(names, "names")]
     known = {name.canonical: name.familiar for image in images for name in image.names}
     for name, given in zip(wanted, names, strict=True):
         if name not in known:

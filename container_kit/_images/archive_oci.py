@@ -33,7 +33,7 @@ MARKER = "oci-layout"
 TOP = "index.json"
 NAME_ANNOTATIONS = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
 _DEEPEST = 4
-_MOST_DOCUMENTS = 4096
+_MOST_DOCUMENTS = 1000
 
 
 @attrs.frozen(kw_only=True)
@@ -70,6 +70,7 @@ class _Reader:
         self._scratch = scratch
         self._platform = platform
         self._documents: dict[Digest, Manifest | Index] = {}
+        self._configs: dict[Digest, set[Digest]] = {}  # of all platforms, by image
 
     def read(self) -> tuple[ArchivedImage, ...]:
         top = parse_document(self._scratch.read(TOP), media_type=OCI_INDEX, what=f"{TOP} of {self._scratch.name}")
@@ -93,11 +94,14 @@ class _Reader:
         leaf = self._chosen(descriptor, images)
         names = parse_names(name for other in group for name in _names_in(other))
         if tree.is_complete:
-            return self._made(names, descriptor, None, leaf, tree.blobs)
-        if leaf is None:
+            image = self._made(names, descriptor, None, leaf, tree.blobs)
+        elif leaf is not None:
+            image = self._made(names, leaf.descriptor, descriptor.digest, leaf, _parts_of(leaf))
+        else:
             reason = f"{descriptor.digest} is incomplete, and nothing in it is for {self._platform}"
             raise ImageError(image=self._scratch.name, reason=reason)
-        return self._made(names, leaf.descriptor, descriptor.digest, leaf, _parts_of(leaf))
+        self._configs.setdefault(image.descriptor.digest, set()).update(one.manifest.config.digest for one in images)
+        return image
 
     def _made(
         self,
@@ -135,6 +139,8 @@ class _Reader:
         if isinstance(document, Manifest):
             return
         for part in document.manifests:
+            if part.digest in tree.blobs:
+                continue  # or a few indexes that list each other many times would take for ever
             if kind(part.media_type) not in (DocumentKind.INDEX, DocumentKind.MANIFEST):
                 tree.is_complete = False  # nobody knows what else belongs to it
             elif self._is_whole(part):
@@ -187,14 +193,16 @@ class _Reader:
     def _with_repo_tags(self, images: tuple[ArchivedImage, ...]) -> tuple[ArchivedImage, ...]:
         if not self._scratch.has(LISTING):
             return images
-        tags = dict(read_repo_tags(self._scratch))
+        tags = read_repo_tags(self._scratch)
         named: list[ArchivedImage] = []
         for image in images:
-            own = tags.pop(image.manifest.config.digest, ()) if image.manifest is not None else ()
+            # Of an image for several platforms, each may be listed.
+            own = [name for config in sorted(self._configs[image.descriptor.digest]) for name in tags.get(config, ())]
             texts = [name.canonical for name in (*image.names, *own)]
             named.append(attrs.evolve(image, names=parse_names(texts)))
-        if tags:
-            reason = f"{TOP} and {LISTING} list different images: {next(iter(tags))} is in the latter only"
+        unknown = set(tags).difference(*self._configs.values())
+        if unknown:
+            reason = f"{TOP} and {LISTING} list different images: {min(unknown)} is in the latter only"
             raise ImageError(image=self._scratch.name, reason=reason)
         return tuple(named)
 

@@ -39,6 +39,7 @@ from container_kit._spec.progress import ProgressCallback
 from container_kit.errors import ContainerKitError, ImageError, PathError
 
 MOST_DOCUMENT_BYTES = 4 << 20
+MOST_DOCUMENTS_BYTES = 256 << 20  # of all together
 MOST_ENTRIES = 100_000
 MOST_BYTES = 256 << 30
 _CHUNK = 1 << 20
@@ -64,6 +65,7 @@ class Scratch:
         self._progress = progress
         self._outgoing = f"outgoing-{secrets.token_hex(8)}"  # not a name that the archive could have known
         self._number = 0
+        self._document_bytes = 0
 
     def has(self, path: str) -> bool:
         """Say whether there is a regular file."""
@@ -82,26 +84,34 @@ class Scratch:
             data = file.read(limit + 1)
         if len(data) > limit:
             raise ImageError(image=self.name, reason=f"{_shown(path)} is larger than {limit} bytes")
+        self._document_bytes += len(data)
+        if self._document_bytes > MOST_DOCUMENTS_BYTES:
+            raise ImageError(image=self.name, reason=f"has more than {MOST_DOCUMENTS_BYTES} bytes of documents")
         return data
 
     def measure(self, wanted: Iterable[tuple[str, str]]) -> Mapping[str, Measured]:
-        """Return digest and size of files, given as (path, algorithm); several are read at a time.
+        """Return digest and size of files, given as (path, algorithm); several are read at a time, each once.
 
         Raises:
             ImageError: one is not there or is no regular file.
         """
+        # Symlinks and hard links make many names of one large file.
+        names: dict[tuple[int, str], list[str]] = {}
+        for path, algorithm in dict.fromkeys(wanted):
+            with self._open(path) as file:
+                names.setdefault((os.fstat(file.fileno()).st_ino, algorithm), []).append(path)
         found: dict[str, Measured] = {}
 
-        def measure_one(path: str, algorithm: str) -> None:
-            with self._open(path) as file:
+        def measure_one(paths: list[str], algorithm: str) -> None:
+            with self._open(paths[0]) as file:
                 total = os.fstat(file.fileno()).st_size
-                meter = Meter(crew.report, "verify", subject=os.path.basename(path)[:12], total=total)
-                found[path] = _measured(file, algorithm, crew, meter)
+                meter = Meter(crew.report, "verify", subject=os.path.basename(paths[0])[:12], total=total)
+                found.update(dict.fromkeys(paths, _measured(file, algorithm, crew, meter)))
                 meter.finish()
 
-        with Crew("ck-load", {"verify": os.cpu_count() or 1}, progress=self._progress) as crew:
-            for path, algorithm in dict.fromkeys(wanted):
-                crew.submit("verify", partial(measure_one, path, algorithm))
+        with Crew("ck-load", {"verify": len(os.sched_getaffinity(0))}, progress=self._progress) as crew:
+            for (_, algorithm), paths in names.items():
+                crew.submit("verify", partial(measure_one, paths, algorithm))
             crew.finish()
         return found
 

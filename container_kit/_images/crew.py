@@ -14,7 +14,7 @@ from __future__ import annotations
 import errno
 import threading
 from collections.abc import Callable, Mapping
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Self
 
@@ -23,6 +23,7 @@ import attrs
 from container_kit._spec.progress import Progress, ProgressCallback
 from container_kit.errors import HostError
 
+_LOOK = 0.2  # seconds
 _LONGEST_START = 1.0  # seconds, until a thread that was interrupted in starting is taken for one that never will
 
 Task = Callable[[], None]
@@ -148,19 +149,20 @@ class Crew:
     def finish(self) -> None:
         """Wait until every task has ended, calling the callback with their events; raise the first error of one."""
         while self._is_busy():
-            event = self._outbox.get()
-            if event is not None:
-                self._call(event)
+            # Not for ever: a signal that comes right before the wait would not end it.
+            self._take(_LOOK)
         while not self._outbox.empty():
-            event = self._outbox.get()
-            if event is not None:
-                self._call(event)
+            self._take(0)
         if self._error is not None:
             raise self._error
 
-    def _call(self, event: Progress) -> None:
+    def _take(self, timeout: float) -> None:
+        try:
+            event = self._outbox.get(timeout=timeout)
+        except Empty:
+            return
         # After a failure there is nothing more to tell.
-        if self._progress is not None and not self.is_stopping:
+        if event is not None and self._progress is not None and not self.is_stopping:
             self._progress(event)
 
     def _is_busy(self) -> bool:

@@ -188,9 +188,11 @@ class Documents:
         """Verify a document and store it."""
         writer = begin_blob(self._store, descriptor, resumable=False)
         if writer is not None:
-            with writer:
+            try:
                 writer.write(data)
                 writer.commit()
+            finally:
+                writer.abandon(keep=False)
 
     def _count(self) -> None:
         self._left -= 1

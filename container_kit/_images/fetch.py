@@ -156,11 +156,23 @@ class Fetch:
 
     def add(self, descriptor: Descriptor, diff_id: Digest | None = None) -> None:
         """Have a blob in the store, and with `diff_id` the layer that it holds unpacked."""
+        self._check_size(descriptor)
         work = _Work(self, descriptor, diff_id)
         if not self.store.layout.has(descriptor.digest):
             self.crew.submit(DOWNLOAD, work.bring)
         elif work.is_unpacking_wanted():
             self.crew.submit(UNPACK, work.unpack)
+
+    def _check_size(self, descriptor: Descriptor) -> None:
+        """Refuse a descriptor with the digest of what is here and another size: one of both is a lie."""
+        layout = self.store.layout
+        if layout.has(descriptor.digest) and layout.size(descriptor.digest) != descriptor.size:
+            raise DigestMismatchError(
+                image=short_digest(descriptor.digest),
+                reason="the content does not have the promised size",
+                expected=f"{descriptor.size} bytes",
+                actual=f"{layout.size(descriptor.digest)} bytes",
+            )
 
 
 class _Work:

@@ -141,8 +141,7 @@ class Session:
             try:
                 answer = self._exchange(place, base, request, proof)
             except ConnectionFailedError as err:
-                if err.trouble not in _OTHER_SCHEME:
-                    raise
+                pass
                 failure = _worse(failure, err)
                 continue
             if answer.status == 400 and base.startswith("http://") and base != bases[-1]:

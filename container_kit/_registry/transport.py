@@ -26,6 +26,7 @@ from container_kit._registry.connection_errors import (
     Trouble,
     shown_url,
 )
+from container_kit._registry.pacing import Pace, Paces, paced_response_class
 from container_kit._registry.retrying import Patience
 from container_kit._registry.tls import make_tls_context
 from container_kit._spec.registries import is_loopback
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, PoolManager
 
 _PIECE = 256 << 10
-_LEAST_RATE = 64  # bytes per second; who sends less sends nothing
 _KEPT_CONNECTIONS = 8  # to one host
 _DRAINED = 64 << 10  # of an answer that nobody wants: more is not worth a connection
 _USER_AGENT = "container-kit"
@@ -52,14 +52,12 @@ class Trust:
 class Answer:
     """What a server says: status and headers are here, the body is read on demand. Close it, best by `with`."""
 
-    def __init__(self, response: BaseHTTPResponse, method: str, url: str, patience: Patience) -> None:
+    def __init__(self, response: BaseHTTPResponse, method: str, url: str, pace: Pace) -> None:
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
         self.url = url
         self._response = response
-        self._patience = patience
-        self._waited = 0.0
-        self._came = 0
+        self._pace = pace
         self._ended = False
         self._is_empty = method == "HEAD" or response.status in (204, 304)
 
@@ -69,25 +67,13 @@ class Answer:
         Raises:
             ConnectionFailedError: The connection broke, or too little comes (next to nothing in `stall_timeout`).
         """
-        began = self._patience.monotonic()
         try:
             chunk = self._response.read1(limit, decode_content=False)
         except Exception as err:
             raise _failed(err, self.url) from err
-        self._check_pace(len(chunk), self._patience.monotonic() - began)
+        self._pace.content_bytes += len(chunk)
         self._ended = not chunk
         return chunk
-
-    def _check_pace(self, count: int, waited: float) -> None:
-        # Only the time spent waiting counts: who reads slowly is not stalled by the server.
-        self._came += count
-        self._waited += waited
-        if self._waited < self._patience.stall_timeout:
-            return
-        if count and self._came < _LEAST_RATE * self._waited:
-            reason = f"only {self._came} bytes came in {self._waited:.0f} s"
-            raise ConnectionFailedError(url=shown_url(self.url), reason=reason, trouble=Trouble.STALLED)
-        self._came, self._waited = 0, 0.0
 
     def read_all(self, limit: int) -> bytes:
         """Return the whole body, at most `limit` bytes.
@@ -163,6 +149,7 @@ class Transport:
         self._pools: dict[tuple[str, Trust, str | None], PoolManager] = {}
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self._lock = threading.Lock()
+        self._paces = Paces()
         self._pid = os.getpid()
         self._closed = False
 
@@ -189,6 +176,7 @@ class Transport:
         """
         sent = {"User-Agent": _USER_AGENT, "Accept-Encoding": "identity", **headers}
         options: dict[str, Any] = {"preload_content": False, "decode_content": False}  # goes to urllib3 as it is
+        self._paces.pace = pace = Pace(patience=self._patience)
         try:
             pool = self._pool(urlsplit(url).scheme, trust, _proxy_for(url))
             response = pool.urlopen(method, url, redirect=False, retries=False, headers=sent, body=body, **options)
@@ -196,7 +184,7 @@ class Transport:
             raise
         except Exception as err:
             raise _failed(err, url, closed=self._closed) from err
-        return Answer(response, method, url, self._patience)
+        return Answer(response, method, url, pace)
 
     def close(self) -> None:
         """Close every connection; requests that wait in other threads fail at once."""
@@ -221,7 +209,7 @@ class Transport:
             found = self._pools.get((scheme, trust, proxy))
             if found is None:
                 options = _tls_options(trust) if scheme == "https" else {}  # reading certificates takes 20 ms
-                found = _make_pool(options, proxy, self._patience, self._sockets)
+                found = _make_pool(options, proxy, self._patience, self._sockets, self._paces)
                 self._pools[scheme, trust, proxy] = found
             return found
 
@@ -242,17 +230,27 @@ def _tls_options(trust: Trust) -> dict[str, Any]:
 
 
 def _make_pool(
-    tls: dict[str, Any], proxy: str | None, patience: Patience, sockets: weakref.WeakSet[socket.socket]
+    tls: dict[str, Any],
+    proxy: str | None,
+    patience: Patience,
+    sockets: weakref.WeakSet[socket.socket],
+    paces: Paces,
 ) -> PoolManager:
     import urllib3
     from urllib3.connection import HTTPConnection, HTTPSConnection
 
+    answers = paced_response_class(paces)
+
     class Plain(HTTPConnection):
+        response_class = answers
+
         def connect(self) -> None:
             super().connect()
             _remember(self.sock, sockets)
 
     class Secure(HTTPSConnection):
+        response_class = answers
+
         def connect(self) -> None:
             super().connect()
             self.is_verified = True  # or declared insecure by the user: urllib3 would warn at each request

@@ -15,8 +15,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Generator
-from contextlib import contextmanager
 from typing import BinaryIO, TypeAlias
 
 import attrs
@@ -38,12 +36,13 @@ from container_kit._runtime.single_files import typed_paths
 from container_kit._runtime.site import Site
 from container_kit._spec.paths import HostPath
 from container_kit._spec.text import check_text
-from container_kit.errors import InvalidSpecError, InvalidUserError, PathNotFoundError, path_error
+from container_kit.errors import HostError, InvalidSpecError, InvalidUserError, PathNotFoundError, path_error
 
 Owner: TypeAlias = int | str | tuple[int, int] | None
 _MOST_LINKS = 40  # as path_resolution(7)
 _MAX_ACCOUNT_FILE = 10 << 20
 _ACCOUNTS = ("/etc/passwd", "/etc/group")
+_OF_THE_DIRECTORY = (errno.EACCES, errno.ENOENT, errno.ENOTDIR)  # what may be wrong with it, not with the host
 
 
 @attrs.frozen(kw_only=True)
@@ -93,7 +92,7 @@ def copy_in(site: Site, inside: FileWorker, source: str, destination: str, optio
     landing = _landing_inside(inside, described, destination)
     unpack = _incoming(site, inside, options)
     if not described.is_directory:
-        single_files.put_path(inside, real, landing, unpack)
+        single_files.put_path(inside, real, landing, unpack, id_map=site.id_map)
         return
     with _host_worker(site, real, read_only=True) as outside:
         _pour_tree(outside, "/", inside, landing, unpack, host_source=real)
@@ -112,18 +111,21 @@ def write_file(site: Site, inside: FileWorker, data: bytes, destination: str, op
 
 
 def write_archive(site: Site, inside: FileWorker, archive: BinaryIO, destination: str, options: CopyOptions) -> None:
-    """Unpack a tar stream into a directory of a tree, which must be there.
+    """Unpack a tar stream, compressed or not, into a directory of a tree, which must be there.
 
     Raises:
         UnsafeArchiveError: the archive is malformed or leads out of the tree; `entry` says where.
         PathError: the destination is missing or no directory, or the kernel refuses.
     """
+    from container_kit._images.archive_input import open_any
+
     kind, real = _arrival(inside, destination)
     if kind is not Kind.DIRECTORY:
         number = errno.ENOENT if kind is Kind.MISSING else errno.ENOTDIR
         raise path_error(number, destination, "unpack into")
     unpack = _incoming(site, inside, options)
-    feed(lambda sink: copy_stream(archive, sink), lambda stream: inside.unpack(real, stream, unpack))
+    plain = open_any(archive, what="archive")
+    feed(lambda sink: copy_stream(plain, sink), lambda stream: inside.unpack(real, stream, unpack))
 
 
 # ── out ─────────────────────────────────────────────────────────────────────
@@ -270,8 +272,11 @@ def _read_accounts(inside: FileWorker, path: str) -> bytes:
         return file.read(_MAX_ACCOUNT_FILE) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
 
 
-@contextmanager
-def _host_worker(site: Site, directory: str, *, read_only: bool) -> Generator[FileWorker]:
+def _host_worker(site: Site, directory: str, *, read_only: bool) -> FileWorker:
     view = container_views.tree_view(HostPath(directory), read_only=read_only)
-    with FileWorker.start(view, user_namespace=site.user_namespace()) as worker:
-        yield worker
+    try:
+        return FileWorker.start(view, user_namespace=site.user_namespace())
+    except HostError as err:
+        if err.errno not in _OF_THE_DIRECTORY:
+            raise
+        raise path_error(err.errno, directory, "enter") from err

@@ -14,7 +14,7 @@ import io
 import os
 import threading
 from collections.abc import Callable
-from typing import BinaryIO, TypeVar
+from typing import Protocol, TypeVar
 
 T = TypeVar("T")
 
@@ -140,8 +140,16 @@ class ProducedStream(io.RawIOBase):
         self._release()
 
 
-def copy_stream(source: BinaryIO, sink: int) -> None:
-    """Write all of a binary file object to a descriptor."""
+class Readable(Protocol):
+    """What can be read from: returns up to `size` bytes, nothing at its end."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return some bytes."""
+        ...
+
+
+def copy_stream(source: Readable, sink: int) -> None:
+    """Write all that can be read from something to a descriptor."""
     while data := source.read(CHUNK_BYTES):
         write_all(sink, data)
 

@@ -12,13 +12,14 @@ import io
 import os
 import stat
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
 from container_kit._files.worker import FileStatus, FileWorker, UnpackOptions
 from container_kit._runtime.copy_rules import Landing
 from container_kit._runtime.pouring import CHUNK_BYTES, pour, write_all
+from container_kit._spec.facts import IdMap, IdRange
 from container_kit.errors import ContainerKitError, PathError, path_error
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _BLOCK = 512
 _DEFAULT_MODE = 0o644
 _NS = 1_000_000_000
+_OVERFLOW_ID = 65534  # what the kernel shows for an id that is not mapped (user_namespaces(7))
 
 
 @contextmanager
@@ -57,12 +59,15 @@ def put_bytes(inside: FileWorker, data: bytes, landing: Landing, unpack: UnpackO
     _put(inside, entry, lambda: io.BytesIO(data), landing, unpack)
 
 
-def put_path(inside: FileWorker, source: str, landing: Landing, unpack: UnpackOptions) -> None:
-    """Copy what is at a path of the host, a symlink not followed, into a tree, replacing a file that is there."""
+def put_path(inside: FileWorker, source: str, landing: Landing, unpack: UnpackOptions, *, id_map: IdMap) -> None:
+    """Copy what is at a path of the host, a symlink not followed, into a tree, replacing a file that is there.
+
+    Owners are taken as a worker on the host's side would see them: `id_map` is that of the containers.
+    """
     with typed_paths("copy"):
         info = os.lstat(source)
         entry = _new_entry(landing.name, stat.S_IMODE(info.st_mode), info.st_mtime_ns)
-        entry.uid, entry.gid = info.st_uid, info.st_gid
+        entry.uid, entry.gid = _inside(id_map.uids, info.st_uid), _inside(id_map.gids, info.st_gid)
         if stat.S_ISLNK(info.st_mode):
             entry.type, entry.linkname = b"2", os.readlink(source)
         elif stat.S_ISFIFO(info.st_mode):
@@ -152,6 +157,13 @@ def _put(
             raise
         with open(inside.open(target, os.O_WRONLY | os.O_TRUNC), "wb", buffering=0) as file:
             _write_content(file.fileno(), content(), entry.size)
+
+
+def _inside(ranges: Sequence[IdRange], number: int) -> int:
+    for ids in ranges:
+        if ids.outside <= number < ids.outside + ids.size:
+            return ids.inside + number - ids.outside
+    return _OVERFLOW_ID
 
 
 def _is_directory(inside: FileWorker, path: str) -> bool:

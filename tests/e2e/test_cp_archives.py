@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import io
+import lzma
 import os
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -51,6 +54,18 @@ def test_a_tar_stream_goes_in_and_comes_out(box: Box, source: Path) -> None:
 
     assert ["tree", "tree/d", "tree/d/x", "tree/f"] == names
     assert "X" == box.path("/area/dir/tree/d/x").read_text()
+
+
+@pytest.mark.parametrize("compress", [bytes, gzip.compress, lzma.compress])
+def test_a_tar_stream_may_be_compressed(box: Box, source: Path, compress: Callable[[bytes], bytes]) -> None:
+    """How is found out, as Docker does."""
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w") as tar:
+        tar.add(source / "f", "f")
+
+    box.copy_in(io.BytesIO(compress(data.getvalue())), "/area/dir")
+
+    assert {"f": "F"} == tree_in(box, "/area/dir")
 
 
 @pytest.mark.parametrize(("where", "error"), [("/area/missing", FileNotFoundError), ("/area/file", NotADirectoryError)])

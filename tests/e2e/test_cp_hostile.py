@@ -332,6 +332,7 @@ def test_a_device_of_the_host_is_not_replaced(engine: ck.Engine, image: ck.Image
     assert stat.S_ISFIFO((tmp_path / "fifo").lstat().st_mode)
 
 
+@pytest.mark.slow
 def test_a_tree_deeper_than_any_stack_is_handled_or_refused(
     engine: ck.Engine, own_rootfs: Path, tmp_path: Path
 ) -> None:

@@ -99,9 +99,13 @@ def test_archive_keeps_owners_on_the_way_out_and_in(box: Box, area: Path) -> Non
 
     box.copy_out("/source/d", area / "d", archive=True)
     box.copy_in(area / "d", "/area/back", archive=True)
+    box.copy_in(area / "d" / "x", "/area/one", archive=True)
     box.copy_out("/source/d", area / "mine")
+    box.copy_in(area / "mine" / "x", "/area/mine", archive=True)
 
     assert (1000, 1001) == look(box, "/area/back/x")[:2]
+    assert (1000, 1001) == look(box, "/area/one")[:2]
+    assert (0, 0) == look(box, "/area/mine")[:2]
     assert os.geteuid() == (area / "mine" / "x").stat().st_uid
     assert os.geteuid() != (area / "d" / "x").stat().st_uid
     box.path("/source/d/x").chown(0, 0)
@@ -120,6 +124,22 @@ def test_what_comes_out_belongs_to_the_caller_without_set_id_bits(box: Box, area
         info = path.stat()
         assert (os.geteuid(), os.getegid()) == (info.st_uid, info.st_gid)
         assert 0o755 == stat.S_IMODE(info.st_mode)
+
+
+def test_what_the_caller_may_not_read_does_not_come_in(box: Box, source: Path) -> None:
+    """Root of a user namespace has no more rights over the host's files than the user who made it."""
+    secrets = ("/etc/shadow", "/var/cache/ldconfig", "/etc/ssl/private", "/root")
+    hidden = [path for path in secrets if os.path.exists(path) and not os.access(path, os.R_OK)]
+    own = source / "d" / "x"
+    own.chmod(0)
+
+    for path in hidden:
+        with pytest.raises(PermissionError):
+            box.copy_in(path, "/area")
+    box.copy_in(source / "d", "/area")
+
+    assert ["d"] == [path.name for path in box.path("/area").iterdir()]
+    assert (os.geteuid() == 0) is not bool(hidden)
 
 
 @pytest.mark.needs_root

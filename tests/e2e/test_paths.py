@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import threading
@@ -11,6 +12,7 @@ import pytest
 
 import container_kit as ck
 from container_kit import errors
+from container_kit._runtime.open_tree import image_files
 from container_kit._runtime.tree_paths import TreePath, image_path
 from tests.e2e.boxes import Box, make, run
 from tests.e2e.patience import eventually
@@ -241,15 +243,21 @@ def test_several_operations_share_one_open_tree(box: Box) -> None:
     assert "EROFS" in str(caught.value)
 
 
-def test_an_images_files_are_read_and_never_written(engine: ck.Engine, image: ck.Image) -> None:
+def test_an_images_files_are_read_and_never_written(engine: ck.Engine, image: ck.Image, tmp_path: Path) -> None:
     """The tree of an image is the same for all its containers."""
     root = make(engine, image).inspect_root()
     path: TreePath = image_path(engine.site, root, "/etc/os-release")
 
     assert "payload" in path.read_text()
     assert path.parent.is_dir()
-    with pytest.raises(errors.PathError):
+    with pytest.raises(errors.PathError) as caught:
         path.write_text("changed")
+    image_files(engine.site, root).copy_out("/etc", tmp_path / "etc")
+    with pytest.raises(errors.PathError):
+        image_files(engine.site, root).copy_in(b"x", "/etc/x")
+
+    assert errno.EROFS == caught.value.errno
+    assert "payload" in (tmp_path / "etc" / "os-release").read_text()
 
 
 def test_a_container_that_is_written_to_does_not_start_meanwhile(engine: ck.Engine, image: ck.Image) -> None:

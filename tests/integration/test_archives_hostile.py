@@ -6,6 +6,7 @@ import io
 import json
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -18,10 +19,16 @@ from container_kit._images import archive_scratch
 from container_kit._images.archive_load import load
 from container_kit._images.collect import collect
 from container_kit._images.store import ImageStore
-from container_kit.errors import ContainerKitError, DigestMismatchError, ImageError, UnsafeArchiveError
-from tests.archives import compress, docker_members, oci_members, write_tar
+from container_kit.errors import (
+    ContainerKitError,
+    DigestMismatchError,
+    ImageError,
+    InvalidSpecError,
+    UnsafeArchiveError,
+)
+from tests.archives import Member, compress, docker_members, oci_members, write_tar
 from tests.loading import APP, BASE, FORMS, IMAGE, NAME, OTHER, SECOND, assert_empty, load_bytes
-from tests.small_images import make_image, make_index, make_tar, noise
+from tests.small_images import digest_of, encode, make_image, make_index, make_tar, noise
 
 
 @pytest.fixture
@@ -152,6 +159,51 @@ def test_indexes_are_not_followed_for_ever(store: ImageStore) -> None:
         load_bytes(store, write_tar(oci_members([(make_index(make_index(nested)), ["box:2"])])))
 
     assert [NAME] == [entry.name for entry in store.layout.entries()]
+
+
+def test_indexes_that_repeat_each_other_take_no_time(store: ImageStore) -> None:
+    """A thousand times a thousand times a thousand would."""
+    nested = IMAGE
+    for _ in range(3):
+        nested = make_index(*[nested] * 1000)
+    archive = write_tar(oci_members([(nested, ["box:1"])]))
+
+    begin = time.monotonic()
+    names = load_bytes(store, archive)
+
+    assert [NAME] == names
+    assert time.monotonic() - begin < 10
+
+
+def test_one_large_file_of_many_names_is_read_once(store: ImageStore) -> None:
+    """As is the config that many images share."""
+    tars = 127
+    config = encode({"rootfs": {"type": "layers", "diff_ids": [digest_of(bytes(8 << 20))] * tars}, "x": "x" * 500_000})
+    members: dict[str, Member] = {"config.json": config, "large.tar": bytes(8 << 20)}
+    members |= {f"{number}.tar": "large.tar" for number in range(tars)}
+    listing = {"Config": "config.json", "RepoTags": None, "Layers": [f"{number}.tar" for number in range(tars)]}
+    members["manifest.json"] = json.dumps([listing] * 200).encode()
+
+    begin = time.monotonic()
+    assert [None] * 200 == load_bytes(store, write_tar(members))
+
+    assert time.monotonic() - begin < 20  # of 25 GB to hash
+
+
+def test_documents_are_bounded_together(store: ImageStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each may be as large as it may be, but not all of them."""
+    monkeypatch.setattr(archive_scratch, "MOST_DOCUMENTS_BYTES", 1000)
+
+    with pytest.raises(ImageError, match="documents"):
+        load_bytes(store, write_tar(oci_members([(IMAGE, ["box:1"])])))
+
+    assert_empty(store)
+
+
+def test_names_are_not_one_string(store: ImageStore) -> None:
+    """Whose characters would be names."""
+    with pytest.raises(InvalidSpecError):
+        load(store, io.BytesIO(write_tar(docker_members([(IMAGE, ["b"])]))), names="b")
 
 
 def test_an_index_of_very_many_images_is_refused(store: ImageStore) -> None:

@@ -22,7 +22,15 @@ from container_kit._spec.digest import Digest
 from container_kit._spec.manifest import Manifest
 from container_kit._spec.progress import Progress
 from container_kit.errors import ImageError, ImageNotFoundError
-from tests.archives import COMPRESSIONS, compress, docker_members, oci_members, old_docker_members, write_tar
+from tests.archives import (
+    COMPRESSIONS,
+    compress,
+    docker_members,
+    hybrid_members,
+    oci_members,
+    old_docker_members,
+    write_tar,
+)
 from tests.loading import APP, BASE, FORMS, IMAGE, NAME, OTHER, SECOND, assert_empty, config_of, load_bytes, read_layer
 from tests.small_images import FOREIGN_ARCHITECTURE, SmallImage, digest_of, make_image, make_index, make_tar, noise
 
@@ -292,6 +300,17 @@ def test_a_complete_index_stays_one(store: ImageStore) -> None:
     assert index.digest == entry.descriptor.digest
     assert store.layers.find(Digest(digest_of(BASE))) is not None
     assert store.layers.find(Digest(digest_of(OTHER))) is None
+
+
+def test_docker_may_list_each_platform_of_an_index(store: ImageStore) -> None:
+    """By the same name: it is one image."""
+    images = [foreign_image(), IMAGE]
+    members = oci_members([(make_index(*images), [])])
+    listing = json.loads(cast("bytes", hybrid_members([(image, ["box:1"]) for image in images])["manifest.json"]))
+
+    names = load_bytes(store, write_tar({**members, "manifest.json": json.dumps(listing).encode()}))
+
+    assert [NAME] == names
 
 
 @pytest.mark.parametrize("is_manifest_there", [False, True])

@@ -312,7 +312,10 @@ def test_a_pull_after_wrong_content_is_as_good_as_ever(registry: FaultRegistry, 
 
 def test_a_manifest_of_another_type_is_refused(registry: FaultRegistry, place: Place) -> None:
     """The registry says index, the document says manifest."""
-    wrong = lambda _, reply: reply.with_header("Content-Type", INDEX)  # noqa: E731
+
+    def wrong(seen: Seen, reply: Reply) -> Reply:
+        return reply.with_header("Content-Type", INDEX)
+
     registry.script("HEAD", "/manifests/", wrong, for_ever=True)
     registry.script("GET", "/manifests/", wrong, for_ever=True)
 

@@ -300,8 +300,14 @@ def test_extensions_longer_than_a_read_are_put_together(place: Place) -> None:
     assert (place.tree / ("q" * 200)).read_bytes() == b"2"
 
 
-def test_what_follows_the_end_is_read_and_ignored(place: Place) -> None:
+def test_what_follows_the_end_is_read_and_ignored(place: Place, tmp_path: Path) -> None:
     """Whoever writes into the pipe is not left alone with it."""
-    outcome = place.unpacker.unpack(archive(entry(b"x")) + END + entry(b"y") + os.urandom(3_000_000), place.tree, LAYER)
+    path = tmp_path / "archive"
+    path.write_bytes(archive(entry(b"x")) + END + entry(b"y") + bytes(3_000_000))
+    command = [str(place.unpacker.program), str(place.tree), str(int(LAYER)), "9999", "99", "0", "0"]
 
-    assert (outcome.accepted.entries, place.names()) == (1, ["x"])
+    with path.open("rb") as stream:
+        done = subprocess.run(command, stdin=stream, capture_output=True, check=True)
+        position = os.lseek(stream.fileno(), 0, os.SEEK_CUR)
+
+    assert (done.stdout[:6], position, place.names()) == (b"0 0 1 ", path.stat().st_size, ["x"])

@@ -2,6 +2,7 @@
 //
 // One request at a time, no threads, no allocation. Any request may be the last: whoever is at the other
 // end of the conversation ends this program by hanging up, or by SIGKILL.
+#include <linux/capability.h>
 #include <linux/errno.h>
 #include <linux/fcntl.h>
 #include <linux/mman.h>
@@ -258,6 +259,27 @@ static void raise_file_limit(void) {
     CK_SYS4(__NR_prlimit64, 0, RLIMIT_NOFILE, &limit, NULL);
 }
 
+// From here on only files are touched, and hostile input is parsed. What is kept is for owners, modes,
+// whiteouts and overlayfs's attributes; without CAP_SYSLOG, for one, no symlink leads into /proc/kmsg.
+static int limit_rights(void) {
+    static const uint32_t kept = 1u << CAP_CHOWN | 1u << CAP_DAC_OVERRIDE | 1u << CAP_DAC_READ_SEARCH |
+                                 1u << CAP_FOWNER | 1u << CAP_FSETID | 1u << CAP_SYS_ADMIN | 1u << CAP_MKNOD |
+                                 1u << CAP_SETFCAP;
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+    struct __user_cap_data_struct data[2];
+    long err = CK_SYS2(__NR_capget, &header, data);
+    uint32_t ours = data[0].permitted & kept;
+    data[0] = (struct __user_cap_data_struct){ours, ours, 0};
+    data[1] = (struct __user_cap_data_struct){0, 0, 0};
+    if (err == 0)
+        err = CK_SYS2(__NR_capset, &header, data);
+    if (err == 0)
+        err = CK_SYS5(__NR_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    if (err == 0) // new credentials may have changed it
+        err = CK_SYS5(__NR_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
+    return (int)err;
+}
+
 static struct worker the_worker; // the program's one object; untouched pages cost nothing
 
 __attribute__((noreturn)) void ck_main(void) {
@@ -267,6 +289,8 @@ __attribute__((noreturn)) void ck_main(void) {
     CK_SYS1(__NR_umask, 0);
     raise_file_limit();
     int err = start(w, &ready.reply.step);
+    if (err == 0)
+        err = limit_rights();
     ready.reply.error = -err;
     if (ck_answer(&ready) < 0 || err < 0)
         ck_exit(1);

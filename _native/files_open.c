@@ -70,11 +70,9 @@ static int check_kind(int fd) {
 // Files that are switches of the kernel: to write to one is an act, done with the rights of whoever writes,
 // and a symlink of the container's leads to it as well as to any other.
 static bool is_switches(uint64_t type) {
-    static const uint32_t types[] = {PROC_SUPER_MAGIC,       SYSFS_MAGIC,      CGROUP_SUPER_MAGIC,
-                                     CGROUP2_SUPER_MAGIC,    DEBUGFS_MAGIC,    TRACEFS_MAGIC,
-                                     SECURITYFS_MAGIC,       SELINUX_MAGIC,    SMACK_MAGIC,
-                                     BPF_FS_MAGIC,           EFIVARFS_MAGIC,   PSTOREFS_MAGIC,
-                                     BINFMTFS_MAGIC,         CONFIGFS_MAGIC,   FUSECTL_MAGIC};
+    static const uint32_t types[] = {PROC_SUPER_MAGIC, SYSFS_MAGIC,   CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC,
+                                     DEBUGFS_MAGIC,    TRACEFS_MAGIC, SECURITYFS_MAGIC,   SELINUX_MAGIC,
+                                     SMACK_MAGIC,      BPF_FS_MAGIC,  EFIVARFS_MAGIC,     BINFMTFS_MAGIC};
     for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
         if (type == types[i])
             return true;

@@ -109,6 +109,18 @@ class ImageContent:
         engine, _ = self._stored()
         return image_path(engine.site, self.parts(engine.site).root, os.fspath(path))
 
+    def copy_out(self, source: str, destination: str | os.PathLike[str], *, follow_links: bool = False) -> None:
+        """Copy a file or a directory of it to the host, as `Container.copy_out` does.
+
+        Raises:
+            ImageError: it is not in a store.
+            PathNotFoundError: there is nothing of that name in it.
+        """
+        from container_kit._runtime.open_tree import image_files
+
+        engine, _ = self._stored()
+        image_files(engine.site, self.parts(engine.site).root).copy_out(source, destination, follow_links=follow_links)
+
     # ── what can be made of it ──────────────────────────────────────────────
 
     @typed_refusals("cannot make an image")

@@ -10,10 +10,11 @@ import errno
 import os
 import signal
 import socket
+import stat
 import threading
 from collections.abc import Callable, Sequence
 
-from container_kit._files.messages import MORE, Reply, Request, receive, send
+from container_kit._files.messages import MORE, BadReplyError, FileOp, Reply, Request, receive, send
 from container_kit._files.plan import FilesPlan
 from container_kit._files.view import View
 from container_kit._linux import shim
@@ -26,6 +27,7 @@ from container_kit._spec.paths import HostPath
 from container_kit.errors import ContainerKitError, HostError
 
 _ABSENT = -1
+_LONGEST_ANSWER = 256 << 20  # bytes: the names in one directory
 # Steps that are none of the plan's (CK_STEP_* in ckit.h).
 _BLAMED = {
     0x80000001: "reading the request",
@@ -83,19 +85,24 @@ class Conversation:
             self._check()
             try:
                 send(self._channel, request, fds)
-                reply, fd = self._whole_answer()
+                reply, fd = self._whole_answer(request.op)
             except BaseException as err:
                 self._kill()
                 if isinstance(err, ConnectionError):
                     raise self._lost() from err
+                if isinstance(err, BadReplyError):
+                    raise self.distrust() from err
                 if isinstance(err, OSError) and not isinstance(err, ContainerKitError):
                     raise HostError(attempted="cannot ask the process that works on files", errno=err.errno) from err
                 raise
         if not reply.error:
             return reply, fd
-        if fd >= 0:
-            os.close(fd)
         raise fault(reply)
+
+    def distrust(self) -> HostError:
+        """End the process, whose answer makes no sense, and return the error to raise."""
+        self._kill()
+        return HostError(attempted="the process that works on files answers nonsense and was ended", errno=errno.EPROTO)
 
     def close(self) -> None:
         """End the process, whatever it is doing, and reap it. May be repeated; in a forked child it only lets go."""
@@ -116,22 +123,34 @@ class Conversation:
 
     def await_ready(self, plan: FilesPlan) -> None:
         """Wait until the plan has been walked; only once, before anything is asked."""
-        received = receive(self._channel)
+        try:
+            received = receive(self._channel)
+        except BadReplyError as err:
+            raise self.distrust() from err
         if received is None:
             raise self._lost()
-        reply, _ = received
+        reply, fd = received
+        if fd >= 0:
+            os.close(fd)
         if reply.error:
             raise _start_failure(plan, reply)
 
-    def _whole_answer(self) -> tuple[Reply, int]:
+    def _whole_answer(self, op: FileOp) -> tuple[Reply, int]:
         pieces: list[bytes] = []
+        size = 0
         while True:
             received = receive(self._channel)
             if received is None:
                 self._kill()
                 raise self._lost()
             reply, fd = received
+            if fd >= 0 and not _may_send(op, reply, fd):
+                os.close(fd)
+                raise BadReplyError
             pieces.append(reply.text)
+            size += len(reply.text)
+            if size > _LONGEST_ANSWER or (reply.flags & MORE and op != FileOp.LIST):
+                raise BadReplyError
             if not reply.flags & MORE:
                 return _joined(reply, pieces), fd
 
@@ -153,6 +172,14 @@ class Conversation:
     @staticmethod
     def _lost() -> HostError:
         return HostError(attempted="the process that works on files has ended", errno=errno.ECONNRESET)
+
+
+def _may_send(op: FileOp, reply: Reply, fd: int) -> bool:
+    """Say whether a descriptor may come with an answer: only what was asked for, and nothing to wait for."""
+    if op != FileOp.OPEN or reply.error or reply.flags & MORE:
+        return False
+    kind = stat.S_IFMT(os.fstat(fd).st_mode)
+    return kind in (stat.S_IFREG, stat.S_IFDIR)
 
 
 def _joined(reply: Reply, pieces: list[bytes]) -> Reply:

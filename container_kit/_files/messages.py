@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import enum
+import os
 import socket
 import struct
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ MAX_TEXT: Final = 32768
 ANY_TIME: Final = 2**64 - 1
 MORE: Final = 0x1
 
+_LARGEST_ERRNO = 4095
 _RIGHTS_SIZE = socket.CMSG_SPACE(struct.calcsize("i")) if hasattr(socket, "CMSG_SPACE") else 0
 
 
@@ -79,6 +81,7 @@ class ArchiveFault(enum.IntEnum):
     SYSTEM = 10
 
 
+_REASONS = frozenset(ArchiveFault)
 FAULTS: Final = {
     ArchiveFault.HEADER: "the archive has a malformed header",
     ArchiveFault.EXTENSION: "the archive has a malformed or unknown extended header",
@@ -90,6 +93,10 @@ FAULTS: Final = {
     ArchiveFault.WHITEOUT: "the archive has a malformed whiteout",
     ArchiveFault.TYPE: "the archive has an entry of a type that is not supported",
 }
+
+
+class BadReplyError(Exception):
+    """What came is no answer: the process, which reads what others wrote, is not to be believed any more."""
 
 
 @attrs.frozen(kw_only=True)
@@ -134,10 +141,14 @@ class Reply:
         """Read a message.
 
         Raises:
-            struct.error: it is too short.
+            BadReplyError: it is none.
         """
+        if len(data) < REPLY.size:
+            raise BadReplyError
         error, reason, flags, size, step, _, a, b, c = REPLY.unpack_from(data)
-        text = data[REPLY.size : REPLY.size + size]
+        text = data[REPLY.size :]
+        if len(text) != size or not 0 <= error <= _LARGEST_ERRNO or reason not in _REASONS:
+            raise BadReplyError
         return cls(error=error, reason=reason, flags=flags, step=step, a=a, b=b, c=c, text=text)
 
 
@@ -151,11 +162,23 @@ def receive(sock: socket.socket) -> tuple[Reply, int] | None:
     """Wait for an answer, or a piece of one, and the descriptor that came along (-1: none); None at the end.
 
     The caller closes the descriptor.
+
+    Raises:
+        BadReplyError: what came is no answer.
     """
     flags = socket.MSG_CMSG_CLOEXEC
-    data, ancillary, _, _ = sock.recvmsg(REPLY.size + MAX_TEXT, _RIGHTS_SIZE, flags)
-    fd = -1
+    data, ancillary, how, _ = sock.recvmsg(REPLY.size + MAX_TEXT, _RIGHTS_SIZE, flags)
+    fds = array.array("i")  # there is room for a second one: control messages are padded
     for level, kind, content in ancillary:
-        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS and len(content) >= struct.calcsize("i"):
-            (fd,) = struct.unpack_from("i", content)
-    return (Reply.decode(data), fd) if data else None
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
+    if not data and not fds:
+        return None
+    whole = not how & socket.MSG_TRUNC and len(fds) <= 1
+    try:
+        reply = Reply.decode(data if whole else b"")
+    except BadReplyError:
+        for fd in fds:
+            os.close(fd)
+        raise
+    return reply, fds[0] if fds else -1

@@ -84,6 +84,8 @@ class FileWorker:
     def status(self, path: str, *, follow: bool = True) -> FileStatus:
         """Return the status of a file; of a last symlink itself unless `follow`."""
         reply, _ = self._ask(FileOp.STAT, path, flags=_nofollow(follow))
+        if len(reply.text) != STATUS.size:
+            raise self._conversation.distrust()
         inode, device, size, number, mtime, atime, ctime, mode, uid, gid, links = STATUS.unpack(reply.text)
         return FileStatus(
             mode=mode,
@@ -107,7 +109,9 @@ class FileWorker:
     def list(self, path: str) -> list[tuple[str, int]]:
         """Return name and kind (S_IFMT of inode(7), 0 when unknown) of each entry of a directory, in any order."""
         reply, _ = self._ask(FileOp.LIST, path)
-        entries = reply.text.split(b"\0")[:-1]
+        entries = reply.text.split(b"\0")
+        if entries.pop() or not all(map(_is_entry, entries)):
+            raise self._conversation.distrust()
         return [(os.fsdecode(entry[1:]), entry[0] << 12) for entry in entries]
 
     # ── names ────────────────────────────────────────────────────────────────────────────────────
@@ -240,6 +244,10 @@ class FileWorker:
         names = [_encoded(name, op) for name in (path, other)]
         request = _Request(op=op, flags=flags, a=a, b=b, c=c, d=d, path=names[0], other=names[1])
         return self._conversation.ask(request, () if stream is None else (stream,), fault)
+
+
+def _is_entry(entry: bytes) -> bool:
+    return len(entry) > 1 and b"/" not in entry and entry[1:] not in (b".", b"..")
 
 
 def _nofollow(follow: bool) -> FileFlag:  # noqa: FBT001  # a flag becomes a flag

@@ -1,7 +1,7 @@
 """The documents of an image in a registry: found, verified and kept, and among them the wanted manifest.
 
-What is in the layout is not fetched again. What is fetched is kept there, protected by a
-lease, while no name refers to it yet. An index may list further indexes: how deep, and
+What is in the layout is not fetched again; what is fetched is kept there, and the caller's
+lease protects it while no name refers to it yet. An index may list further indexes: how deep, and
 how many documents are looked at in all, is bounded.
 
 Follows the OCI image-spec (image-index.md); which platform fits best is containerd's rule.
@@ -25,7 +25,7 @@ from container_kit._spec.reference import Reference
 from container_kit.errors import ImageError, ImageNotFoundError, UnsupportedMediaTypeError
 
 if TYPE_CHECKING:
-    from container_kit._images.store import ImageStore, Lease
+    from container_kit._images.store import ImageStore
     from container_kit._registry.client import Client
     from container_kit._registry.results import Resolved
 
@@ -58,17 +58,15 @@ class Documents:
     what its descriptor promises, `RegistryError` when the registry does not give it.
     """
 
-    def __init__(self, store: ImageStore, client: Client, reference: Reference, *, lease: Lease) -> None:
+    def __init__(self, store: ImageStore, client: Client, reference: Reference) -> None:
         self._store = store
         self._layout = store.layout
         self._client = client
         self._reference = reference
-        self._lease = lease
         self._left = _MOST_DOCUMENTS
 
     def top(self, resolved: Resolved) -> tuple[Descriptor, Document]:
         """Return what the reference itself means: a manifest, or an index of several."""
-        self._lease.add(resolved.digest)
         is_here = self._layout.has(resolved.digest)
         data = self._layout.read(resolved.digest) if is_here else self._fetched(resolved)
         document = parse_document(data, media_type=resolved.media_type, what=self._name(resolved.digest))
@@ -154,7 +152,6 @@ class Documents:
         return ImageNotFoundError(name=f"{self._reference.familiar} for {wanted}", hint=hint, near=near)
 
     def _read(self, descriptor: Descriptor) -> bytes:
-        self._lease.add(descriptor.digest)
         if self._layout.has(descriptor.digest):
             return self._layout.read(descriptor)
         self._count()
@@ -164,7 +161,6 @@ class Documents:
         return data
 
     def _config(self, descriptor: Descriptor) -> bytes:
-        self._lease.add(descriptor.digest)
         if not self._layout.has(descriptor.digest):
             self._count()
             self._check_size(descriptor)

@@ -177,11 +177,16 @@ class Layers:
                     cancellation.cancel()
 
         count = min(len(waiting), _MOST_THREADS, len(os.sched_getaffinity(0)))
-        threads = [threading.Thread(target=work, name="container_kit unpack") for _ in range(count - 1)]
+        threads: list[threading.Thread] = []
         try:
-            for thread in threads:
+            for _ in range(count - 1):
+                thread = threading.Thread(target=work, name="container_kit unpack")
                 thread.start()
+                threads.append(thread)
             work()
+        except RuntimeError as err:  # the limit of processes or of memory
+            cancellation.cancel()
+            raise HostError(attempted="cannot start a thread", errno=errno.EAGAIN) from err
         except BaseException:
             cancellation.cancel()
             raise

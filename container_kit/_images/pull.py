@@ -30,7 +30,7 @@ from container_kit.errors import ContainerKitError, ImageError, ImageNotFoundErr
 
 if TYPE_CHECKING:
     from container_kit._images.layout import Layout
-    from container_kit._images.store import ImageStore, Lease
+    from container_kit._images.store import ImageStore
     from container_kit._registry.client import Client
 
 
@@ -127,12 +127,12 @@ def _pulled(
     meter.finish(short_digest(resolved.digest))
     if known is not None and _is_settled(store, known, resolved.digest, wish):
         return known
-    with store.lease() as lease:
-        documents = Documents(store, client, reference, lease=lease)
+    with store.lease(resolved.digest):  # and with it all that it refers to
+        documents = Documents(store, client, reference)
         top, document = documents.top(resolved)
         choice = _choose(documents, top, document, wish)
         source = _Source(store=store, client=client, reference=reference)
-        _fetch(source, choice, lease, parallel=parallel, progress=report)
+        _fetch(source, choice, parallel=parallel, progress=report)
         with store.layout.edit() as edit:
             return edit.set(reference.canonical, choice.descriptor, resolved.digest)
 
@@ -199,10 +199,9 @@ def _is_same(one: Platform, other: Platform) -> bool:
 # ── having it ────────────────────────────────────────────────────────────────────────────────────
 
 
-def _fetch(fetch_from: _Source, choice: _Choice, lease: Lease, *, parallel: int, progress: ProgressCallback) -> None:
+def _fetch(fetch_from: _Source, choice: _Choice, *, parallel: int, progress: ProgressCallback) -> None:
     """Have all blobs of a choice in the store, and the layers of its image unpacked."""
     blobs = _wanted_blobs(choice)
-    lease.add(*blobs, *(diff_id for _, diff_id in blobs.values() if diff_id is not None))
     with open_crew(parallel, progress) as crew:
         client = fetch_from.client.twin()
         crew.at_stop(client.close)

@@ -8,6 +8,7 @@ caller's holds a copy of it, and nobody gets a SIGPIPE.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import queue
@@ -28,7 +29,7 @@ from container_kit._spec.digest import Digest, algorithm_of, short_digest
 from container_kit._spec.media_types import layer_compression
 from container_kit._spec.paths import HostPath
 from container_kit._spec.progress import Progress, ProgressCallback
-from container_kit.errors import ContainerKitError, DigestMismatchError
+from container_kit.errors import ContainerKitError, DigestMismatchError, HostError
 
 if TYPE_CHECKING:
     from container_kit._images.store import ImageStore
@@ -207,6 +208,13 @@ class _Report:
             self._progress(event)
 
 
+def _start(thread: threading.Thread) -> None:
+    try:
+        thread.start()
+    except RuntimeError as err:  # the limit of processes or of memory
+        raise HostError(attempted="cannot start a thread", errno=errno.EAGAIN) from err
+
+
 class _Feed(Protocol):
     """What gives the archive to the worker, and hashes it.
 
@@ -238,7 +246,7 @@ class _HashedFile:
         self._thread = threading.Thread(target=self._run, name="container_kit hash")
 
     def __enter__(self) -> None:
-        self._thread.start()
+        _start(self._thread)
 
     def __exit__(self, *_: object) -> None:
         self.stop()
@@ -289,11 +297,23 @@ class _Inflating:
         return self._receiver.fileno()
 
     def __enter__(self) -> None:
-        for thread in self._threads:
-            thread.start()
+        started: list[threading.Thread] = []
+        try:
+            for thread in reversed(self._threads):  # the one that empties the queue first
+                _start(thread)
+                started.append(thread)
+        except HostError:
+            self._queue.put(None)
+            for thread in started:
+                thread.join()
+            self._close_sockets()
+            raise
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+        self._close_sockets()
+
+    def _close_sockets(self) -> None:
         self._sender.close()
         self._receiver.close()
 

@@ -141,7 +141,8 @@ class Session:
             try:
                 answer = self._exchange(place, base, request, proof)
             except ConnectionFailedError as err:
-                pass
+                if err.trouble not in _OTHER_SCHEME:
+                    raise
                 failure = _worse(failure, err)
                 continue
             if answer.status == 400 and base.startswith("http://") and base != bases[-1]:

@@ -14,7 +14,7 @@ import socket
 import threading
 import weakref
 from collections.abc import Generator, Iterable, Mapping
-from http.client import HTTPException
+from http.client import HTTPException, RemoteDisconnected
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
@@ -176,15 +176,21 @@ class Transport:
         """
         sent = {"User-Agent": _USER_AGENT, "Accept-Encoding": "identity", **headers}
         options: dict[str, Any] = {"preload_content": False, "decode_content": False}  # goes to urllib3 as it is
-        self._paces.pace = pace = Pace(patience=self._patience)
-        try:
-            pool = self._pool(urlsplit(url).scheme, trust, _proxy_for(url))
-            response = pool.urlopen(method, url, redirect=False, retries=False, headers=sent, body=body, **options)
-        except ContainerKitError:
-            raise
-        except Exception as err:
-            raise _failed(err, url, closed=self._closed) from err
-        return Answer(response, method, url, pace)
+        pool = self._pool(urlsplit(url).scheme, trust, _proxy_for(url))
+        may_repeat = method in ("GET", "HEAD")
+        while True:
+            self._paces.pace = pace = Pace(patience=self._patience)
+            try:
+                response = pool.urlopen(method, url, redirect=False, retries=False, headers=sent, body=body, **options)
+            except ContainerKitError:
+                raise
+            except Exception as err:
+                # The server may have closed a kept connection just when it was used again: that is no failure.
+                if not may_repeat or self._closed or not _is_silent(err):
+                    raise _failed(err, url, closed=self._closed) from err
+                may_repeat = False
+            else:
+                return Answer(response, method, url, pace)
 
     def close(self) -> None:
         """Close every connection; requests that wait in other threads fail at once."""
@@ -307,6 +313,10 @@ def _failed(err: Exception, url: str, *, closed: bool = False) -> ConnectionFail
         raise err
     trouble = Trouble.CLOSED if closed else _trouble_of(err)
     return ConnectionFailedError(url=shown_url(url), reason=_reason(trouble, err), trouble=trouble)
+
+
+def _is_silent(err: Exception) -> bool:
+    return any(isinstance(one, RemoteDisconnected) for one in _causes(err))
 
 
 def _trouble_of(err: Exception) -> Trouble:

@@ -80,7 +80,7 @@ def copy_in(site: Site, inside: FileWorker, source: str, destination: str, optio
     Raises:
         PathError: what the rules or the kernel refuse, on either side.
     """
-    check_text(source, "source")
+    _check_given(source, "source")
     with typed_paths("copy"):
         info = os.stat(source) if options.follow_links else os.lstat(source)
         real = os.path.realpath(source) if stat.S_ISDIR(info.st_mode) or options.follow_links else source
@@ -144,7 +144,7 @@ def copy_out(site: Site, inside: FileWorker, source: str, destination: str, opti
     Raises:
         PathError: what the rules or the kernel refuse, on either side.
     """
-    check_text(destination, "destination")
+    _check_given(destination, "destination")
     path, status = find_source(inside, source, follow_links=options.follow_links)
     described = Source.of(rooted(source), is_directory=status.is_dir)
     landing = _landing_outside(described, destination)
@@ -175,8 +175,13 @@ def find_source(inside: FileWorker, source: str, *, follow_links: bool) -> tuple
 
 def rooted(path: str) -> str:
     """Return a path in a tree as an absolute one: relative paths start at its root, as in Docker."""
-    check_text(path, "path")
+    _check_given(path, "path")
     return path if path.startswith("/") else f"/{path}"
+
+
+def _check_given(path: str, field: str) -> None:
+    if not check_text(path, field):
+        raise InvalidSpecError(field=field, value=path, reason="must not be empty")
 
 
 # ── both ────────────────────────────────────────────────────────────────────

@@ -20,7 +20,7 @@ from container_kit._files.worker import FileStatus, FileWorker, UnpackOptions
 from container_kit._runtime.copy_rules import Landing
 from container_kit._runtime.pouring import CHUNK_BYTES, pour, write_all
 from container_kit._spec.facts import IdMap, IdRange
-from container_kit.errors import ContainerKitError, PathError, path_error
+from container_kit.errors import ContainerKitError, PathError, PathNotADirectoryError, PathNotFoundError, path_error
 
 if TYPE_CHECKING:
     from tarfile import TarInfo
@@ -134,9 +134,13 @@ def _check_replaceable(target: str) -> None:
         info = os.lstat(target)
     except FileNotFoundError:
         return
-    if stat.S_ISDIR(info.st_mode):
+    _check_mode(info.st_mode, target)
+
+
+def _check_mode(mode: int, target: str) -> None:
+    if stat.S_ISDIR(mode):
         raise path_error(errno.EISDIR, target, "replace")
-    if not (stat.S_ISREG(info.st_mode) or stat.S_ISLNK(info.st_mode)):
+    if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
         raise path_error(errno.EEXIST, target, "replace the device, FIFO or socket")
 
 
@@ -144,8 +148,7 @@ def _put(
     inside: FileWorker, entry: TarInfo, content: Callable[[], BinaryIO], landing: Landing, unpack: UnpackOptions
 ) -> None:
     target = f"{landing.directory.rstrip('/')}/{landing.name}"
-    if _is_directory(inside, target):
-        raise path_error(errno.EISDIR, target, "replace")
+    _check_replaceable_inside(inside, target)
     try:
         pour(
             lambda sink: _write_entry(sink, entry, content()),
@@ -166,11 +169,12 @@ def _inside(ranges: Sequence[IdRange], number: int) -> int:
     return _OVERFLOW_ID
 
 
-def _is_directory(inside: FileWorker, path: str) -> bool:
+def _check_replaceable_inside(inside: FileWorker, target: str) -> None:
     try:
-        return inside.status(path, follow=False).is_dir
-    except PathError:
-        return False
+        status = inside.status(target, follow=False)
+    except (PathNotFoundError, PathNotADirectoryError):
+        return
+    _check_mode(status.mode, target)
 
 
 def _new_entry(name: str, mode: int, mtime_ns: int) -> TarInfo:

@@ -99,3 +99,19 @@ def test_what_is_neither_path_nor_bytes_nor_file_is_refused(box: Box) -> None:
         box.copy_in(3.5, "/area")  # type: ignore[arg-type]
     with pytest.raises(IsADirectoryError):
         box.copy_in(b"x", "/area")
+
+
+@pytest.mark.parametrize("path", ["", "a\0b"])
+def test_a_path_that_cannot_be_is_refused(box: Box, source: Path, tmp_path: Path, path: str) -> None:
+    """On either side; nothing is taken for the root or for the caller's directory."""
+    actions: tuple[Callable[[], object], ...] = (
+        lambda: box.copy_in(source, path),
+        lambda: box.copy_in(path, "/area"),
+        lambda: box.copy_in(b"x", path),
+        lambda: box.copy_out(path, tmp_path),
+        lambda: box.copy_out("/source", path),
+    )
+
+    for action in actions:
+        with pytest.raises(errors.InvalidSpecError):
+            action()

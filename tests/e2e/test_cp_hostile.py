@@ -321,6 +321,17 @@ def test_devices_stay_in_the_container(engine: ck.Engine, own_rootfs: Path, tmp_
     assert ["file"] == [path.name for path in box.path("/home/srv").iterdir()]
 
 
+def test_a_device_in_a_container_is_not_replaced(engine: ck.Engine, image: ck.Image) -> None:
+    """Nor written to: what reads /dev/null in it goes on getting nothing."""
+    box = run(engine, image)
+
+    for action in (lambda: box.copy_in(b"x", "/dev/null"), lambda: box.path("/dev/null").write_bytes(b"x")):
+        with pytest.raises(errors.PathError):
+            action()
+
+    assert box.exec(["payload", "stat", "/dev/null"]).stdout.startswith(b"char ")
+
+
 def test_a_device_of_the_host_is_not_replaced(engine: ck.Engine, image: ck.Image, tmp_path: Path) -> None:
     """`copy_out(…, "/dev/null")` must not make a file of it."""
     os.mkfifo(tmp_path / "fifo")

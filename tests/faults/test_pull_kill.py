@@ -369,3 +369,20 @@ def test_one_that_dies_holding_the_work_is_survived(
     assert 2 == len(registry.asked("GET", LARGEST))
     assert registry.asked("GET", LARGEST)[1].header("Range").startswith("bytes=")
     check_image(place, registry)
+
+
+def test_what_has_come_is_not_collected(registry: FaultRegistry, place: Place) -> None:
+    """While the last layer comes, somebody prunes: what came before has no name yet, and stays."""
+    others = [digest for digest in IMAGE.layers if digest != LARGEST]
+
+    def prune() -> None:
+        eventually(lambda: all(place.store.layout.has(Digest(digest)) for digest in others), "the other layers")
+        eventually(lambda: place.store.layers.find(Digest(digest_of(LAYERS[1]))) is not None, "a layer unpacked")
+        collect(place.store)
+
+    registry.script("GET", f"/blobs/{LARGEST}", lambda _, reply: reply.evolve(at_byte=(1_000_000, prune)))
+
+    pull(place.store, place.client, place.reference(name_at(registry)))
+
+    check_image(place, registry)
+    assert {1} == set(Counter(seen.path for seen in registry.asked("GET", "/blobs/")).values())

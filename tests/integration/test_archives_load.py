@@ -21,7 +21,7 @@ from container_kit._images.store import ImageStore
 from container_kit._spec.digest import Digest
 from container_kit._spec.manifest import Manifest
 from container_kit._spec.progress import Progress
-from container_kit.errors import ImageError, ImageNotFoundError
+from container_kit.errors import ImageError, ImageNotFoundError, InvalidSpecError
 from tests.archives import (
     COMPRESSIONS,
     compress,
@@ -243,6 +243,20 @@ def test_a_name_that_is_not_in_the_archive_is_refused(store: ImageStore) -> None
 def test_an_image_without_a_name_is_loaded_without_one(store: ImageStore, form: str) -> None:
     """As a dangling image."""
     assert [None] == load_bytes(store, write_tar(FORMS[form]([(IMAGE, [])])))
+
+
+def test_a_name_of_two_images_is_refused(store: ImageStore) -> None:
+    """Which one it means would depend on the reader."""
+    with pytest.raises(ImageError, match="two images named"):
+        load_bytes(store, write_tar(docker_members([(IMAGE, ["box:1"]), (SECOND, ["box:1"])])))
+
+    assert_empty(store)
+
+
+def test_names_are_not_one_string(store: ImageStore) -> None:
+    """Whose characters would be names."""
+    with pytest.raises(InvalidSpecError):
+        load(store, io.BytesIO(write_tar(docker_members([(IMAGE, ["b"])]))), names="b")
 
 
 def test_text_that_cannot_be_a_name_is_left_out(store: ImageStore) -> None:

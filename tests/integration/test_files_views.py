@@ -164,7 +164,7 @@ def test_links_of_proc_lead_nowhere(engine: ck.Engine, box: ck.Container) -> Non
         for path in ("/proc/1/root", "/proc/1/root/etc/passwd", "/tmp/way/etc/passwd", "/proc/1/cwd", "/proc/1/fd/0"):
             with pytest.raises(PathError) as caught:
                 worker.open(path, os.O_RDONLY)
-            assert caught.value.errno == errno.ELOOP
+            assert caught.value.errno in (errno.ELOOP, errno.EACCES)  # the worker may not even look at the link
         with pytest.raises(PathError) as device:
             worker.open("/dev/null", os.O_RDONLY)
 

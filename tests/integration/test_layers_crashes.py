@@ -23,11 +23,10 @@ from container_kit._images import layers as under_test
 from container_kit._images.claims import claim_work
 from container_kit._images.layers import Layers
 from container_kit._images.store import ImageStore
+from container_kit._images.unpack import Cancellation
 from container_kit._linux import processes
 from container_kit._state import content_records
-from container_kit.errors import (
-    StorageFullError,
-)
+from container_kit.errors import HostError, StorageFullError
 from tests.conftest import LedgerWatch
 from tests.small_images import make_tar, noise
 from tests.stores import (
@@ -243,6 +242,52 @@ def test_a_stalled_unpacker_is_overtaken(store: ImageStore, monkeypatch: pytest.
     assert [str(path)] == results
     assert before == path.stat().st_ino
     assert [path.name] == in_layers(store)
+
+
+def test_cancelling_ends_what_is_being_unpacked(store: ImageStore) -> None:
+    """In the middle, with more to come than fits between the two processes; threads and the worker are gone."""
+    layer = put_layer(store, make_tar({"big": noise(30_000_000)}), "none")
+    cancellation, source = Cancellation(), io.BytesIO(layer.blob)
+
+    def read(size: int) -> bytes:
+        if source.tell() > 5_000_000:
+            cancellation.cancel()
+        return source.read(size)
+
+    with pytest.raises(HostError):
+        store.layers.ensure(layer.diff_id, layer.descriptor, read=read, cancellation=cancellation)
+
+    assert [] == in_layers(store)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("container_kit")]
+
+
+@pytest.mark.parametrize("possible", [0, 1])
+@pytest.mark.parametrize("compression", ["none", "gzip"])
+def test_no_room_for_a_thread_is_a_typed_error(
+    store: ImageStore, monkeypatch: pytest.MonkeyPatch, compression: str, possible: int
+) -> None:
+    """Whichever it is; those that run end, and it works again afterwards."""
+    layer = put_layer(store, make_tar(FILES), compression)
+    original, left = threading.Thread.start, [0] * possible
+
+    def start(thread: threading.Thread) -> None:
+        if not left:
+            raise RuntimeError("can't start new thread")
+        left.pop()
+        original(thread)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        if compression == "none" and possible == 1:
+            ensure(store, layer)
+            return
+        with pytest.raises(HostError) as caught:
+            ensure(store, layer)
+
+    assert errno.EAGAIN == caught.value.errno
+    assert [] == in_layers(store)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("container_kit")]
+    assert ensure(store, layer).is_dir()
 
 
 SMALL_DISK = """

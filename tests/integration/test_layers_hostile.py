@@ -188,7 +188,7 @@ def test_unpacking_overlaps_with_downloading(store: ImageStore) -> None:
 @pytest.mark.parametrize("how", ["abandoned", "unsafe"])
 def test_a_failure_on_either_side_ends_the_other(store: ImageStore, how: str) -> None:
     """A download that is given up, an archive that is refused while the rest of it is still to come."""
-    tar = make_tar({"../x" if how == "unsafe" else "x": b"", "rest": noise(3_000_000)})
+    tar = make_tar({"../x" if how == "unsafe" else "x": b"", "rest": noise(6_000_000)})
     layer = make_layer(tar, "none")
     writer = begin_blob(store, layer.descriptor)
     assert writer is not None
@@ -203,7 +203,7 @@ def test_a_failure_on_either_side_ends_the_other(store: ImageStore, how: str) ->
 
         thread = threading.Thread(target=unpack)
         thread.start()
-        writer.write(layer.blob[:2_000_000])
+        writer.write(layer.blob[:5_000_000])
         if how == "abandoned":
             writer.abandon(keep=False)
         thread.join(20)

@@ -309,7 +309,25 @@ def test_skopeo_reads_what_we_push(registry: Registry, place: Place, tmp_path: P
     assert 2 == len(found["Layers"])
 
 
-@pytest.mark.needs_tools("skopeo", "umoci")
+@pytest.mark.needs_root  # rootless, it makes a process that stays
+@pytest.mark.needs_tools("podman")
+@pytest.mark.parametrize("docker", [False, True])
+@pytest.mark.parametrize("compression", ["zstd", "gzip"])
+def test_podman_reads_what_we_push(
+    registry: Registry, place: Place, tmp_path: Path, compression: Compression, docker: bool
+) -> None:
+    """It pulls and unpacks the image."""
+    image = make_image(BASE, APP, compression="none", docker=docker)
+    send(place, stored(place, image), registry, compression=compression)
+    storage = ["--root", f"{tmp_path}/podman", "--runroot", f"{tmp_path}/podman-run", "--storage-driver", "vfs"]
+
+    run("podman", *storage, "pull", "--quiet", "--tls-verify=false", registry.reference("box:1"))
+
+    layers = json.loads(run("podman", *storage, "image", "inspect", registry.reference("box:1")))[0]["RootFS"]["Layers"]
+    assert [digest_of(BASE), digest_of(APP)] == layers
+
+
+@pytest.mark.needs_tools("skopeo")
 def test_we_pull_what_skopeo_pushes(registry: Registry, place: Place, tmp_path: Path) -> None:
     """From an archive in Docker's format, which skopeo compresses on its way."""
     archive = tmp_path / "image.tar"

@@ -80,6 +80,16 @@ def test_a_lost_chunk_is_sent_again_after_asking(client: Client, fault_registry:
     assert ["POST 0", "PATCH 200000", "GET 0", "PATCH 100000", "PUT 0"] == lines(fault_registry)
 
 
+def test_a_single_byte_whose_answer_is_lost_is_not_sent_twice(client: Client, fault_registry: FaultRegistry) -> None:
+    """`Range: 0-0` does not tell whether it is there: the upload begins anew."""
+    data, blob = blob_of(1)
+    fault_registry.script("PATCH", "/uploads/", changed(status=503))
+
+    client.upload(reference_to(fault_registry.authority), blob, opener(data), chunk_bytes=1)
+
+    assert data == fault_registry.blobs[blob.digest]
+
+
 def test_an_upload_that_the_registry_forgot_begins_anew(client: Client, fault_registry: FaultRegistry) -> None:
     """A session may be gone."""
     fault_registry.script("PATCH", "/uploads/", refuse(500))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from container_kit._images import claims
 from container_kit._images.claims import claim_work
 from container_kit._images.ingest import BlobWriter, GrowingFile, begin_blob, partial_path
 from container_kit._images.store import ImageStore
@@ -305,6 +306,27 @@ def test_a_claim_is_given_once_and_again_after_its_release(tmp_path: Path) -> No
     assert claim_work(path, lambda: True) is None
 
     assert [] == os.listdir(tmp_path)
+
+
+def test_a_lock_on_a_file_that_went_away_is_not_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its holder took it away, and somebody else made another, between it being opened and being locked."""
+    path = HostPath(f"{tmp_path}/work")
+    first = claim_work(path, lambda: False)
+    assert first is not None
+    original = claims._try_lock
+
+    def lock_late(fd: int) -> bool:
+        if first.fd >= 0:
+            first.release(remove=True)
+            Path(path).touch()
+        return original(fd)
+
+    monkeypatch.setattr(claims, "_try_lock", lock_late)
+    second = claim_work(path, lambda: False)
+
+    assert second is not None
+    assert os.stat(path).st_ino == os.fstat(second.fd).st_ino
+    second.release(remove=True)
 
 
 # ── reading while it grows ───────────────────────────────────────────────────────────────────────

@@ -254,7 +254,7 @@ class FaultRegistry:
     def _upload(self, seen: Seen, repository: str, session: str) -> Reply:
         query = parse_qs(urlsplit(seen.path).query)
         if seen.method == "POST":
-            session = f"session{len(self.uploads)}"
+            session = f"session{len(self.asked('POST')) - 1}"  # never the name of an earlier one
             self.uploads[session] = bytearray()
             return Reply(status=202, headers=self._session_headers(repository, session))
         if session not in self.uploads:

@@ -15,7 +15,7 @@ import signal
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -89,7 +89,7 @@ def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
-NONSENSE = {
+NONSENSE: dict[str, tuple[bytes, list[int]]] = {
     "short": (b"x", []),
     "truncated header": (reply()[:-1], []),
     "more text than is there": (reply(b"a", size=100), []),
@@ -159,7 +159,7 @@ def test_only_files_are_taken_and_no_descriptor_is_left(impostor: Impostor, tmp_
     before = descriptors()
     thread = impostor.say((reply(), fds[kind]))
 
-    with pytest.raises((HostError, PathError)) as caught:
+    with pytest.raises(OSError) as caught:
         os.close(impostor.worker.open("/x", os.O_RDONLY))
     thread.join()
 
@@ -170,17 +170,15 @@ def test_only_files_are_taken_and_no_descriptor_is_left(impostor: Impostor, tmp_
         os.close(fd)
 
 
-@pytest.mark.parametrize("ask", [lambda w: w.status("/x"), lambda w: w.list("/"), lambda w: w.remove("/x")])
-def test_a_descriptor_that_nobody_asked_for_is_closed(
-    impostor: Impostor, tree: Path, ask: Callable[[FileWorker], object]
-) -> None:
+@pytest.mark.parametrize("op", ["status", "list", "remove", "read_link"])
+def test_a_descriptor_that_nobody_asked_for_is_closed(impostor: Impostor, tree: Path, op: str) -> None:
     """Else a worker could use up all that its caller may have open."""
     fd = os.open(tree, os.O_RDONLY)
     before = descriptors()
     thread = impostor.say((reply(), [fd]))
 
     with pytest.raises(HostError):
-        ask(impostor.worker)
+        getattr(impostor.worker, op)("/x")
     thread.join()
 
     assert before == descriptors()

@@ -248,14 +248,16 @@ def test_cancelling_ends_what_is_being_unpacked(store: ImageStore) -> None:
     """In the middle, with more to come than fits between the two processes; threads and the worker are gone."""
     layer = put_layer(store, make_tar({"big": noise(30_000_000)}), "none")
     cancellation, source = Cancellation(), io.BytesIO(layer.blob)
+    other = threading.Thread(target=cancellation.cancel)
 
     def read(size: int) -> bytes:
-        if source.tell() > 5_000_000:
-            cancellation.cancel()
+        if source.tell() > 5_000_000 and other.ident is None:
+            other.start()
         return source.read(size)
 
     with pytest.raises(HostError):
         store.layers.ensure(layer.diff_id, layer.descriptor, read=read, cancellation=cancellation)
+    other.join(10)
 
     assert [] == in_layers(store)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("container_kit")]

@@ -36,7 +36,10 @@ nodes: st.SearchStrategy[Node] = st.recursive(
 )
 trees = st.dictionaries(names, nodes, max_size=4)
 
-LAW = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+# No database of examples: another user may not write to the checkout.
+LAW = settings(
+    database=None, deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Literal, assert_never, assert_type
+from typing import IO, BinaryIO, Literal, assert_never, assert_type
 
 import container_kit as ck
 from container_kit import errors, wait
@@ -127,6 +127,34 @@ def output_and_usage_are_typed(box: ck.Container) -> None:
     assert_type(box.stats().memory_bytes, int)
     assert_type([process.command for process in box.top()], list[str])
     assert_type(box.listening_ports(), frozenset[int])
+
+
+def images_are_typed(engine: ck.Engine, stream: BinaryIO) -> None:
+    """One noun for all of them, values for what is known about one."""
+    assert_type(ck.Image.pull("debian:12", platform="linux/arm64", progress=ck.progress(), engine=engine), ck.Image)
+    assert_type(ck.Image.get("debian"), ck.Image)
+    assert_type(ck.Image.list(), list[ck.Image])
+    assert_type(ck.Image.load(stream), tuple[ck.Image, ...])
+    assert_type(ck.Image.import_(Path("x.tar"), "mine:1", changes=["CMD /bin/sh"]), ck.Image)
+    assert_type(ck.Image.search("redis"), tuple[ck.SearchResult, ...])
+    assert_type(ck.Image.prune(all=True), ck.Pruned)
+    image = ck.Image.get("debian")
+    assert_type(image.with_layer("tree").with_config(changes=["ENV A=b"]), ck.Image)
+    assert_type(image.tag("me:1"), ck.Image)
+    assert_type(image.push(compression="gzip"), str)
+    assert_type(image.inspect(), ck.ImageInspection)
+    assert_type(image.history(), tuple[ck.HistoryItem, ...])
+    assert_type(image.config, ck.ImageConfig)
+    assert_type(image.path("/etc/os-release").read_text(), str)
+    assert_type(engine.df(), tuple[ck.ImageUsage, ...])
+    ck.run("debian:12", ["true"], pull="never", platform="linux/amd64")
+
+
+def files_of_containers_are_typed(box: ck.Container) -> None:
+    """Paths like pathlib's, changes as values, commits as images."""
+    assert_type(box.path("/etc") / "motd", ck.TreePath)
+    assert_type(box.diff(), tuple[ck.Change, ...])
+    assert_type(box.commit("me:1", message="kept"), ck.Image)
 
 
 def engines_are_typed() -> None:

@@ -48,6 +48,7 @@ struct ck_unpacking {
     char *free; // where the next struct ck_late goes
     size_t free_size;
     struct chunk *chunks; // of memory
+    size_t memory;        // in them
     struct ck_tar tar;
 };
 

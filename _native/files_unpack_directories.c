@@ -11,6 +11,7 @@
 #include "files_unpack.h"
 
 #define CHUNK ((size_t)64 << 10)
+#define MOST_MEMORY ((size_t)256 << 20) // of the list: a million directories with long names
 #define READ_WRITE 0x3
 #define PRIVATE_ANONYMOUS 0x22
 #define DEFAULT_ACL "system.posix_acl_default"
@@ -27,12 +28,15 @@ static void *allocate(struct ck_unpacking *job, size_t size) {
     size = (size + 7) & ~(size_t)7;
     if (size > job->free_size) {
         size_t bytes = sizeof(struct chunk) + (size > CHUNK ? size : CHUNK);
+        if (bytes > MOST_MEMORY - job->memory)
+            return NULL;
         long at = CK_SYS6(__NR_mmap, 0, bytes, READ_WRITE, PRIVATE_ANONYMOUS, -1, 0);
         if (at < 0)
             return NULL;
         struct chunk *chunk = (struct chunk *)at;
         *chunk = (struct chunk){.before = job->chunks, .size = bytes};
         job->chunks = chunk;
+        job->memory += bytes;
         job->free = chunk->memory;
         job->free_size = bytes - sizeof(struct chunk);
     }
@@ -78,7 +82,7 @@ static int note(struct ck_unpacking *job, bool fresh, bool change_mode) {
         return ck_tar_refuse(&job->tar, CK_TAR_EXTENSION);
     struct ck_late *late = add_late(job, entry->name, entry->name_size, acl.size);
     if (late == NULL)
-        return -ENOMEM;
+        return ck_tar_refuse(&job->tar, CK_TAR_ENTRIES);
     late->mtime = entry->mtime;
     late->mtime_ns = entry->mtime_ns;
     late->mode = (uint16_t)ck_mode_of(job);
@@ -137,7 +141,7 @@ int ck_make_implied(struct ck_unpacking *job, int parent, const char *name, cons
         error = (int)CK_SYS5(__NR_fchownat, parent, name, request->uid, request->gid, AT_SYMLINK_NOFOLLOW);
     if (error < 0 || !job->layer)
         return error;
-    return add_late(job, path, size, 0) != NULL ? 0 : -ENOMEM;
+    return add_late(job, path, size, 0) != NULL ? 0 : ck_tar_refuse(&job->tar, CK_TAR_ENTRIES);
 }
 
 // ---- finishing --------------------------------------------------------------------------------

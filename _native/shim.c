@@ -30,6 +30,10 @@ long ck_memfd_create_exec(const char *name) {
     return fd == -EINVAL ? CK_SYS2(__NR_memfd_create, name, flags) : fd;
 }
 
+long ck_syncfs(int fd) {
+    return CK_SYS1(__NR_syncfs, fd);
+}
+
 int ck_check_plan_bytes(const void *steps, size_t size, uint32_t count) {
     struct ck_plan plan = {.steps = steps, .size = (uint32_t)size, .count = count};
     return size > UINT32_MAX ? -EBADMSG : ck_check_plan(&plan);

@@ -10,6 +10,7 @@ long ck_openat2(int directory, const char *path, uint64_t flags, uint64_t mode, 
 
 // memfd_create(2) for a program: CLOEXEC, sealable, executable.
 long ck_memfd_create_exec(const char *name);
+long ck_syncfs(int fd);
 
 // decode.h for bytes that are 8-aligned.
 int ck_check_plan_bytes(const void *steps, size_t size, uint32_t count);

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import re
 import socket
@@ -123,6 +124,7 @@ class FaultRegistry:
         self.blobs: dict[str, bytes] = {}
         self.manifests: dict[str, tuple[bytes, str]] = {}
         self.uploads: dict[str, bytearray] = {}
+        self._sessions = itertools.count()
         self.requests: list[Seen] = []
         self.stopping = threading.Event()
         self.sent: int = 0
@@ -254,7 +256,7 @@ class FaultRegistry:
     def _upload(self, seen: Seen, repository: str, session: str) -> Reply:
         query = parse_qs(urlsplit(seen.path).query)
         if seen.method == "POST":
-            session = f"session{len(self.asked('POST')) - 1}"  # never the name of an earlier one
+            session = f"session{next(self._sessions)}"
             self.uploads[session] = bytearray()
             return Reply(status=202, headers=self._session_headers(repository, session))
         if session not in self.uploads:

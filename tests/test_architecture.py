@@ -33,6 +33,7 @@ DOORS = {
     "cffi": "container_kit/_linux/shim.py",
     "container_kit._shim": "container_kit/_linux/shim.py",
     "pyroute2": "container_kit/_linux/rtnl.py",
+    "urllib3": "container_kit/_registry/transport.py",
     "zstandard": "container_kit/_images/compression.py",
 }
 MOST_LINES_OF_A_FILE = 400

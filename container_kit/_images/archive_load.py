@@ -24,7 +24,7 @@ from container_kit._images.archived import ArchivedBlob, ArchivedImage, check_na
 from container_kit._images.crew import Crew
 from container_kit._images.index_file import Entry
 from container_kit._images.layers import pair_layers
-from container_kit._images.store import ImageStore, Lease
+from container_kit._images.store import ImageStore
 from container_kit._images.unpack import Cancellation
 from container_kit._spec.descriptor import Descriptor
 from container_kit._spec.digest import Digest, algorithm_of
@@ -71,10 +71,10 @@ def load(
     with store.lease() as lease, open_archive(store, source, progress=progress) as scratch:
         found = _read_images(scratch, platform or host_platform(_host.machine()))
         chosen = _choose(found, names, scratch.name)
-        for image in chosen:
+        for image in chosen:  # a manifest holds its layers as well
             lease.add(image.descriptor.digest, *(blob.digest for blob in image.blobs))
         _store_blobs(store, scratch, chosen)
-        _unpack_layers(store, chosen, lease, progress)
+        _unpack_layers(store, chosen, progress)
         entries = _set_names(store, chosen)
     if progress is not None:
         progress(Progress(action="done", subject=scratch.name, finished=True))
@@ -140,14 +140,11 @@ def _verify(scratch: Scratch, blobs: Mapping[Digest, ArchivedBlob]) -> None:
             raise DigestMismatchError(image=what, expected=blob.digest, actual=actual.digest)
 
 
-def _unpack_layers(
-    store: ImageStore, images: Iterable[ArchivedImage], lease: Lease, progress: ProgressCallback | None
-) -> None:
+def _unpack_layers(store: ImageStore, images: Iterable[ArchivedImage], progress: ProgressCallback | None) -> None:
     wanted: dict[Digest, Descriptor] = {}
     for image in images:
         if image.manifest is not None and image.config is not None:
             wanted |= pair_layers(image.manifest, image.config)
-    lease.add(*wanted)
     cancellation = Cancellation()
 
     def unpack(diff_id: Digest, layer: Descriptor) -> None:

@@ -21,7 +21,7 @@ from typing import Self
 import attrs
 
 from container_kit._spec.progress import Progress, ProgressCallback
-from container_kit.errors import HostError
+from container_kit.errors import HostError, InvalidSpecError
 
 _LOOK = 0.2  # seconds
 _LONGEST_START = 1.0  # seconds, until a thread that was interrupted in starting is taken for one that never will
@@ -59,9 +59,15 @@ class Crew:
         name: What the threads' names begin with.
         lanes: Each kind of task and how many of it may run at a time.
         progress: Called with each event, in the thread that calls `finish`.
+
+    Raises:
+        InvalidSpecError: a lane has no thread.
     """
 
     def __init__(self, name: str, lanes: Mapping[str, int], *, progress: ProgressCallback | None = None) -> None:
+        for lane, limit in lanes.items():
+            if limit < 1:
+                raise InvalidSpecError(field=f"number of threads that {lane}", value=limit, reason="must be at least 1")
         self._name = name
         self._lanes = {lane: _Lane(lane, limit) for lane, limit in lanes.items()}
         self._progress = progress

@@ -1,12 +1,13 @@
 """What an image is, for people: its history and its facts, as frozen values with Docker's fields.
 
-Sizes are those of what is kept compressed, as a registry would send it, unless a name says
-unpacked. `docker history` and `docker inspect` mean the unpacked size by `Size`.
+`size_bytes` is what is kept compressed, as a registry would send it; `unpacked_bytes` is what the
+files hold, which `docker history` and `docker inspect` mean by `Size`, and None where it is not unpacked.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 import attrs
@@ -21,6 +22,7 @@ from container_kit._spec.manifest import Manifest
 from container_kit._spec.oci_config import HistoryEntry, OciConfig
 from container_kit._spec.platform import Platform
 from container_kit._spec.reference import parse_reference
+from container_kit._state import content_records
 from container_kit.errors import ContainerKitError
 
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d)(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
@@ -34,7 +36,7 @@ class HistoryItem:
         id: the image, on its newest step; "" on those below.
         created: when; None where that is not recorded, or is no time.
         created_by: the command.
-        size_bytes: of the layer in the store, compressed as it is there; 0 for a step that changed the config only.
+        size_bytes, unpacked_bytes: of the layer; 0 for a step that changed the config only.
         author, comment: text.
         layer: the layer's digest; None for such a step.
         tags: names of the image, on its newest step.
@@ -44,6 +46,7 @@ class HistoryItem:
     created: datetime | None
     created_by: str
     size_bytes: int
+    unpacked_bytes: int | None
     author: str
     comment: str
     layer: Digest | None
@@ -65,6 +68,7 @@ class ImageInspection:
         platform: what it is for (`Os`, `Architecture`, `Variant`).
         platforms: all it is for; one, unless it is an index.
         size_bytes: of its manifest, its config and its layers as they are in the store.
+        unpacked_bytes: of the files in its layers.
         config: how its processes run by default.
         exposed_ports, volumes: wishes.
         layers: diff_ids, from the lowest (`RootFS.Layers`).
@@ -84,6 +88,7 @@ class ImageInspection:
     platform: Platform
     platforms: tuple[Platform, ...]
     size_bytes: int
+    unpacked_bytes: int | None
     config: ImageConfig
     exposed_ports: tuple[str, ...]
     volumes: tuple[str, ...]
@@ -120,6 +125,7 @@ def inspect(store: ImageStore, image: Entry, platform: Platform | None = None) -
         platform=config.platform,
         platforms=_platforms_of(store, image, config),
         size_bytes=descriptor.size + manifest.config.size + sum(layer.size for layer in manifest.layers),
+        unpacked_bytes=_sum(_unpacked(store, config).values()),
         config=config.config,
         exposed_ports=config.exposed_ports,
         volumes=config.volumes,
@@ -137,7 +143,7 @@ def history(store: ImageStore, image: Entry, platform: Platform | None = None) -
     """
     _, manifest = store.layout.manifest_of(image, platform)
     config = store.layout.oci_config(manifest)
-    steps = list(reversed(_pair(config, manifest)))
+    steps = list(reversed(_pair(config, manifest, _unpacked(store, config))))
     if not steps:
         return ()
     names = _familiar_names(entries_of(store, image.descriptor.digest) or [image])
@@ -156,21 +162,36 @@ def parse_time(text: str | None) -> datetime | None:
         return None
 
 
-def _pair(config: OciConfig, manifest: Manifest) -> list[HistoryItem]:
-    layers = list(manifest.layers)
+def _unpacked(store: ImageStore, config: OciConfig) -> dict[Digest, int | None]:
+    records = content_records.layers(store.database, list(config.diff_ids))
+    return {diff_id: records[diff_id].bytes if diff_id in records else None for diff_id in config.diff_ids}
+
+
+def _sum(sizes: Iterable[int | None]) -> int | None:
+    total = 0
+    for size in sizes:
+        if size is None:
+            return None
+        total += size
+    return total
+
+
+def _pair(config: OciConfig, manifest: Manifest, unpacked: Mapping[Digest, int | None]) -> list[HistoryItem]:
+    layers = list(zip(manifest.layers, (unpacked[diff_id] for diff_id in config.diff_ids), strict=False))
     items: list[HistoryItem] = []
     for entry in config.history:
         layer = layers.pop(0) if layers and not entry.empty_layer else None
-        items.append(_item_of(entry, layer))
-    return items + [_item_of(HistoryEntry(), layer) for layer in layers]
+        items.append(_item_of(entry, *layer) if layer is not None else _item_of(entry, None, 0))
+    return items + [_item_of(HistoryEntry(), *layer) for layer in layers]
 
 
-def _item_of(entry: HistoryEntry, layer: Descriptor | None) -> HistoryItem:
+def _item_of(entry: HistoryEntry, layer: Descriptor | None, unpacked_bytes: int | None) -> HistoryItem:
     return HistoryItem(
         id="",
         created=parse_time(entry.created),
         created_by=entry.created_by,
         size_bytes=layer.size if layer is not None else 0,
+        unpacked_bytes=unpacked_bytes,
         author=entry.author,
         comment=entry.comment,
         layer=layer.digest if layer is not None else None,

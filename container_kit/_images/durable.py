@@ -102,17 +102,3 @@ def make_directory(path: HostPath, mode: int = 0o700) -> None:
     except FileExistsError:
         return
     sync_directory(parent)
-
-
-def sync_file_system(path: str) -> None:
-    """Write everything of the file system that holds `path` to its disk (syncfs(2)); blocks until it is there."""
-    import ctypes
-
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.syncfs(fd) != 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number), path)
-    finally:
-        os.close(fd)

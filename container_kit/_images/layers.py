@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING
 from container_kit._files.view import directory_view
 from container_kit._files.worker import Counts, FileWorker
 from container_kit._images.claims import Claim, claim_work
-from container_kit._images.durable import storage_errors, sync_file_system
+from container_kit._images.durable import storage_errors
 from container_kit._images.scratch import scratch_path
 from container_kit._images.unpack import Cancellation, LayerSource, unpack_layer
-from container_kit._linux import processes
+from container_kit._linux import processes, shim
 from container_kit._spec.descriptor import Descriptor
 from container_kit._spec.digest import Digest
 from container_kit._spec.manifest import Manifest
@@ -264,7 +264,7 @@ class Layers:
     def _settle(self) -> None:
         """Make what was unpacked until now survive a power cut: mostly it is on the disk by now."""
         before = time.time()
-        sync_file_system(self._store.home.layers)
+        shim.sync_file_system(self._store.home.layers)
         content_records.set_layers_durable(self._store.database, boot_id=self._boot_id, before=before)
 
 

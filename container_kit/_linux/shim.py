@@ -60,6 +60,7 @@ class _Lib(Protocol):
     def ck_release_userns(self, holder: object) -> None: ...
     def ck_openat2(self, directory: int, path: bytes, flags: int, mode: int, resolve: int) -> int: ...
     def ck_memfd_create_exec(self, name: bytes) -> int: ...
+    def ck_syncfs(self, fd: int) -> int: ...
     def ck_check_plan_bytes(self, steps: object, size: int, count: int) -> int: ...
     def ck_check_request_bytes(self, request: object, size: int) -> int: ...
     def ck_op_format(self, code: int) -> object: ...
@@ -239,6 +240,16 @@ def openat2(
     if b"\0" in name:
         raise ValueError(f"NUL in {path!r}")
     return _checked(lib.ck_openat2(dir_fd, name, flags, mode, resolve), path)
+
+
+def sync_file_system(path: str) -> None:
+    """Write everything of the file system that holds a directory to its disk; blocks until it is there (syncfs(2))."""
+    lib = _load().lib
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        _checked(lib.ck_syncfs(fd), path)
+    finally:
+        os.close(fd)
 
 
 # ── the contract ─────────────────────────────────────────────────────────────────────────────────

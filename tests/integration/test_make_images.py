@@ -297,6 +297,7 @@ def test_the_history_is_newest_first(store: ImageStore, base: Entry) -> None:
     assert [manifest.layers[1].digest, None, manifest.layers[0].digest] == [item.layer for item in items]
     assert [manifest.layers[1].size, 0, manifest.layers[0].size] == [item.size_bytes for item in items]
     assert [image.descriptor.digest, "", ""] == [item.id for item in items]
+    assert [5, 0, 30_009] == [item.unpacked_bytes for item in items]
     assert [("box:1",), (), ()] == [item.tags for item in items]
 
 
@@ -312,6 +313,7 @@ def test_an_inspection_has_dockers_facts(store: ImageStore) -> None:
     assert (("r.test/box:1",), ()) == (found.names, found.repo_digests)
     assert ((digest_of(ROOT),), (manifest.layers[0].digest,)) == (found.layers, found.layer_digests)
     assert image.descriptor.size + len(config.raw) + manifest.layers[0].size == found.size_bytes
+    assert 30_009 == found.unpacked_bytes
     assert (("80/tcp",), ("/data",)) == (found.exposed_ports, found.volumes)
     assert found.created is not None
     assert (1970, (config.platform,)) == (found.created.year, found.platforms)

@@ -11,7 +11,7 @@ import pytest
 from container_kit._images.crew import Crew, Stopped
 from container_kit._images.meter import Meter
 from container_kit._spec.progress import Progress
-from container_kit.errors import ImageError
+from container_kit.errors import ImageError, InvalidSpecError
 
 PATIENCE = 20.0
 
@@ -56,6 +56,12 @@ def test_a_lane_has_no_more_threads_than_it_may() -> None:
         crew.finish()
 
     assert {"test-a-1", "test-a-2"} == names
+
+
+def test_a_lane_without_threads_is_refused() -> None:
+    """Its tasks would wait for ever."""
+    with pytest.raises(InvalidSpecError, match="download"):
+        Crew("test", {"download": 0})
 
 
 def test_the_first_failure_ends_the_others_and_is_raised() -> None:

@@ -148,11 +148,15 @@ int ck_make_implied(struct ck_unpacking *job, int parent, const char *name, cons
 
 static int finish_open(const struct ck_late *late, int fd) {
     const char *acl = late->name + late->name_size + 1;
-    long error = late->change_mode ? CK_SYS2(__NR_fchmod, fd, late->mode) : 0;
-    if (error == 0 && late->acl_size > 0)
+    // By descriptor: a container could have put another file there, which would become somebody else's.
+    long error = late->change_owner ? CK_SYS3(__NR_fchown, fd, late->uid, late->gid) : 0;
+    if (error == 0 && late->change_mode)
+        error = CK_SYS2(__NR_fchmod, fd, late->mode);
+    if (error == 0 && late->acl_size > 0) {
         error = CK_SYS5(__NR_fsetxattr, fd, DEFAULT_ACL, acl, late->acl_size, 0);
-    if (error == -EOPNOTSUPP || (error == -EPERM && late->acl_size > 0))
-        error = 0;
+        if (error == -EOPNOTSUPP || error == -EPERM)
+            error = 0;
+    }
     return error < 0 ? (int)error : ck_stamp_at(fd, NULL, late->mtime, late->mtime_ns);
 }
 
@@ -167,12 +171,7 @@ static int finish(struct ck_unpacking *job, const struct ck_late *late) {
         if (error < 0 || !S_ISDIR(about.st_mode))
             return error < 0 ? error : -ENOTDIR;
     }
-    if (late->change_owner) {
-        int error = (int)CK_SYS5(__NR_fchownat, parent, name, late->uid, late->gid, AT_SYMLINK_NOFOLLOW);
-        if (error < 0)
-            return error;
-    }
-    if (!late->change_mode && late->acl_size == 0)
+    if (!late->change_owner && !late->change_mode && late->acl_size == 0)
         return ck_stamp_at(parent, name, late->mtime, late->mtime_ns);
     CK_CLOSE int fd = ck_sys_openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
     return fd < 0 ? fd : finish_open(late, fd);

@@ -132,6 +132,8 @@ class Scratch:
 
     @contextmanager
     def _open(self, path: str) -> Generator[FileIO, None, None]:
+        if "\0" in path:
+            raise ImageError(image=self.name, reason=f"a name in it holds a NUL: {_shown(path)}")
         try:
             fd = self._worker.open(_absolute(path), os.O_RDONLY | os.O_NONBLOCK)
         except PathError as error:
@@ -176,6 +178,7 @@ def open_archive(
     try:
         with FileWorker.start(directory_view(directory), user_namespace=store.user_namespace()) as worker:
             _unpack(worker, source, name, progress)
+            worker.change_mode("/", 0o700)  # whatever the archive says of its top
             yield Scratch(name, directory, worker, progress)
     except BaseException as error:
         try:

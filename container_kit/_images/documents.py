@@ -125,9 +125,10 @@ class Documents:
 
     def manifests(self, index: Index) -> list[Descriptor]:
         """Return the manifests that an index lists, and those of the indexes in it, in order."""
-        return self._manifests(index, _DEEPEST_INDEX)
+        return self._manifests(index, _DEEPEST_INDEX, set())
 
-    def _manifests(self, index: Index, depth: int) -> list[Descriptor]:
+    def _manifests(self, index: Index, depth: int, seen: set[Digest]) -> list[Descriptor]:
+        # An index that others repeat a thousand times is looked at once.
         if depth == 0:
             reason = f"indexes are nested more than {_DEEPEST_INDEX} deep"
             raise ImageError(image=self._reference.familiar, reason=reason)
@@ -136,9 +137,10 @@ class Documents:
             match kind(descriptor.media_type):
                 case DocumentKind.MANIFEST:
                     found.append(descriptor)
-                case DocumentKind.INDEX:
-                    below = self.child(descriptor)
-                    found += self._manifests(_as_index(below, self._name(descriptor.digest)), depth - 1)
+                case DocumentKind.INDEX if descriptor.digest not in seen:
+                    seen.add(descriptor.digest)
+                    below = _as_index(self.child(descriptor), self._name(descriptor.digest))
+                    found += self._manifests(below, depth - 1, seen)
                 case _:
                     pass  # something else that a registry keeps beside images
         return found

@@ -14,6 +14,7 @@ Read = Callable[[int], bytes]
 
 LARGEST_PIECE: Final = 1 << 20
 LARGEST_WINDOW: Final = 128 << 20  # of zstd --long=27; RFC 8878 asks 8 MiB of a decoder
+MOST_BARREN: Final = 10_000  # empty members, frames, groups of blocks in a row: they take time all the same
 _INPUT = 256 << 10
 _FIRST_INPUT = 4 << 10
 _LARGEST_BLOCK = 128 << 10
@@ -108,7 +109,8 @@ class Members:
 
     def step(self, size: int) -> bytes:
         """Return the next bytes, up to `size`; nothing at the end."""
-        while True:
+        barren = 0
+        while barren < MOST_BARREN:
             if self._member is None:
                 if self._count and self.source.is_at_end():
                     return b""
@@ -120,8 +122,10 @@ class Members:
             if member.eof:
                 self.source.give_back(len(member.unused_data))
                 self._member = None
+                barren += 1
             if piece:
                 return piece
+        raise self.source.wrong("goes on and on without holding anything")
 
     def _inflate(self, member: Member, size: int) -> bytes:
         data = b""
@@ -171,7 +175,7 @@ class ZstdFrames:
 
     def step(self, _size: int) -> bytes:
         """Return the next bytes, at most 1 MiB; nothing at the end."""
-        while True:
+        for _ in range(MOST_BARREN):
             if self._frame is None:
                 if not self._is_first and self.source.is_at_end():
                     return b""
@@ -180,6 +184,7 @@ class ZstdFrames:
                 piece = self._inflate(self._frame, self._blocks())
             if piece:
                 return piece
+        raise self.source.wrong("goes on and on without holding anything")
 
     def _begin(self) -> bytes:
         """Read a frame's header (RFC 8878, 3.1.1), or a whole skippable frame."""

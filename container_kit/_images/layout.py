@@ -224,7 +224,7 @@ class Layout:
                 self._check_platform(name, document, platform)
             return descriptor, document
         wanted = platform or host_platform(_host.machine())
-        candidates = self._manifests_below(descriptor, name, _DEEPEST_INDEX)
+        candidates = self._manifests_below(descriptor, name, _DEEPEST_INDEX, set())
         chosen = choose_platform(wanted, candidates, lambda candidate: candidate.platform)
         if chosen is None:
             raise _no_platform(name, wanted, [one.platform for one in candidates if one.platform is not None])
@@ -247,8 +247,9 @@ class Layout:
             self._configs, config.digest, lambda: parse_oci_config(self.read(config), what=short_digest(config.digest))
         )
 
-    def _manifests_below(self, descriptor: Descriptor, name: str, depth: int) -> list[Descriptor]:
-        """Return the manifests of an index and of the indexes in it."""
+    def _manifests_below(self, descriptor: Descriptor, name: str, depth: int, seen: set[Digest]) -> list[Descriptor]:
+        """Return the manifests of an index and of the indexes in it, each of which is looked at once."""
+        seen.add(descriptor.digest)
         if depth == 0:
             raise ImageError(image=name, reason=f"indexes are nested more than {_DEEPEST_INDEX} deep")
         index = self.document(descriptor)
@@ -259,10 +260,10 @@ class Layout:
             match kind(child.media_type):
                 case DocumentKind.MANIFEST:
                     found.append(child)
-                case DocumentKind.INDEX if self.has(child.digest):
-                    found += self._manifests_below(child, name, depth - 1)
+                case DocumentKind.INDEX if child.digest not in seen and self.has(child.digest):
+                    found += self._manifests_below(child, name, depth - 1, seen)
                 case _:
-                    pass  # something else that a registry keeps beside images, or an index we do not have
+                    pass  # something else that a registry keeps beside images, or an index that we do not have, or have seen
         return found
 
     def _check_platform(self, name: str, manifest: Manifest, wanted: Platform) -> None:

@@ -20,6 +20,7 @@ from container_kit._images import archive_docker, archive_scratch
 from container_kit._images.archive_load import load
 from container_kit._images.collect import collect
 from container_kit._images.store import ImageStore
+from container_kit._spec.oci_config import parse_oci_config
 from container_kit.errors import (
     ContainerKitError,
     DigestMismatchError,
@@ -178,7 +179,7 @@ def test_indexes_that_repeat_each_other_take_no_time(store: ImageStore) -> None:
 def test_one_file_of_many_names_is_read_once(store: ImageStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """As is the config that many images share."""
     measured = Mock(wraps=archive_scratch._measured)
-    parsed = Mock(wraps=archive_docker.parse_oci_config)
+    parsed = Mock(wraps=parse_oci_config)
     tars = 127
     config = encode({"rootfs": {"type": "layers", "diff_ids": [digest_of(bytes(10240))] * tars}})
     members: dict[str, Member] = {"config.json": config, "one.tar": bytes(10240)}
@@ -269,7 +270,7 @@ def test_a_symlink_never_leads_out_of_the_archive(store: ImageStore, target: str
         b"null",
         b"[]",
         b"[{}]",
-        b'[{"Config":3}]',
+        b'[{"Config":"a\\u0000b","Layers":[]}]',
         b'[{"Config":"x.json","Layers":"x"}]',
         b'[{"Config":"x.json","Layers":[7]}]',
         b'[], "images": []',

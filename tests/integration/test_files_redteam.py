@@ -26,7 +26,10 @@ from container_kit._files.messages import MAX_TEXT, MORE, REPLY, REQUEST, STATUS
 from container_kit._files.view import container_view
 from container_kit._files.worker import FileWorker
 from container_kit.errors import HostError, PathError
+from tests.archives import docker_members, write_tar
 from tests.integration.trees import make_tree, open_tree, start_worker
+from tests.loading import IMAGE, load_bytes
+from tests.unit.native.archives import directory
 
 
 @pytest.fixture
@@ -263,3 +266,10 @@ def test_it_keeps_only_the_rights_that_files_need(engine: ck.Engine, tree: Path)
     for field in ("CapPrm", "CapEff"):
         assert {bit for bit in range(64) if int(status[field], 16) >> bit & 1} <= files
     assert status["NoNewPrivs"] == "1"
+
+
+def test_the_top_of_an_archive_has_no_say(engine: ck.Engine) -> None:
+    """A mode of the archive's root would lock its reader out of the scratch directory, or let others in."""
+    image = docker_members([(IMAGE, ["box:1"])])
+    for mode in (0, 0o7777):
+        assert ["docker.io/library/box:1"] == load_bytes(engine.site.images, directory(b"./", mode) + write_tar(image))

@@ -93,3 +93,23 @@ def test_a_wrong_media_type_is_refused(store: ImageStore) -> None:
     with pytest.raises(ImageError):
         store.layout.document(Descriptor(media_type=wrong.media_type, digest=wrong.digest, size=wrong.size))
     assert isinstance(entry, Entry)
+
+
+def test_an_index_that_is_repeated_is_looked_at_once(store: ImageStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else three indexes of a few kilobytes are a million lookups."""
+    image = make_index(image_with("1"))
+    for _ in range(3):
+        image = make_index(*[image] * 20)
+    entry = put_image(store, image, DEBIAN)
+    real, asked = store.layout.document, 0
+
+    def count(descriptor: Descriptor) -> Manifest | Index:
+        nonlocal asked
+        asked += 1
+        return real(descriptor)
+
+    monkeypatch.setattr(store.layout, "document", count)
+
+    store.layout.manifest_of(entry)
+
+    assert asked <= 6

@@ -7,12 +7,22 @@ import subprocess
 
 import pytest
 
-from tests.unit.native.archives import LAYER, Reason, archive, directory, entry, hardlink, pax, symlink
+from tests.unit.native.archives import LAYER, Reason, directory, entry, hardlink, pax, symlink
 from tests.unit.native.unpacked import Place
 
 MIB = 1 << 20
 LONG = b"/".join([b"d" * 250] * 15)  # a name nearly as long as they get
 ALLOWED = 256 * MIB
+
+
+def pour(pipe: int, piece: bytes, times: int) -> int:
+    """Write the same again and again; return how often it was taken."""
+    for done in range(times):
+        try:
+            os.write(pipe, piece)
+        except BrokenPipeError:
+            return done
+    return times
 
 
 @pytest.mark.parametrize(
@@ -26,17 +36,15 @@ ALLOWED = 256 * MIB
 def test_C7_what_is_left_to_do_for_directories_is_bounded(place: Place, repeated: bytes) -> None:
     """Compressed it is a few MiB; remembered until the end it would take all the memory that the host has."""
     most = 2 * ALLOWED // len(repeated)
-    command = [place.unpacker.program, place.tree, *map(str, (int(LAYER), 2**63, 2**63, 0, 0))]
+    command = [str(place.unpacker.program), str(place.tree), *map(str, (int(LAYER), 2**63, 2**63, 0, 0))]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
         assert running.stdin is not None
         assert running.stdout is not None
-        with pytest.raises(BrokenPipeError):
-            for _ in range(most):
-                os.write(running.stdin.fileno(), repeated)
-            pytest.fail("all of it was taken")
+        taken = pour(running.stdin.fileno(), repeated, most)
         error, reason, entries, *_, memory_kib = map(int, running.stdout.readline().split())
 
     assert (error, reason) == (74, Reason.ENTRIES)
+    assert taken < most
     assert entries < most
     assert memory_kib * 1024 < ALLOWED + 100 * MIB
 
@@ -77,4 +85,3 @@ def test_the_path_of_the_last_entry_does_not_outlive_its_directory(place: Place)
 
     assert sorted(path.name for path in place.canary.iterdir()) == ["victim"]
     assert (place.tree / "w" / "new").read_bytes() == b"hit"
-    assert archive(*parts)

@@ -23,8 +23,13 @@ static void put_text(struct ck_call *call, const void *bytes, size_t size) {
 
 // ---- looking ----------------------------------------------------------------------------------------------
 
+// Some file systems keep times that nanoseconds have no room for: the last one there is.
 static int64_t time_of(const struct statx_timestamp *time) {
-    return time->tv_sec * NS + time->tv_nsec;
+    int64_t ns;
+    if (__builtin_mul_overflow(time->tv_sec, (int64_t)NS, &ns) ||
+        __builtin_add_overflow(ns, time->tv_nsec, &ns))
+        return time->tv_sec < 0 ? INT64_MIN : INT64_MAX;
+    return ns;
 }
 
 static uint64_t device_of(uint32_t major, uint32_t minor) { // as makedev(3)

@@ -150,6 +150,8 @@ class Image(ImageTransfer):
         if reference.digest is not None:
             raise InvalidSpecError(field="name", value=name, reason="a digest cannot be chosen, only a tag")
         with engine.site.images.layout.edit() as index:
+            if all(entry.descriptor != one.descriptor for one in index.entries):  # removed since it was found
+                raise ImageNotFoundError(name=self.name)
             index.set(reference.canonical, entry.descriptor, entry.source)
         return self._of(engine, find(engine.site.images, reference.canonical))
 

@@ -1,7 +1,7 @@
 """Sharing work between threads and processes: one does it, the others wait, and none waits for the stalled.
 
 A claim is a lock (flock(2)) on a file that names the work; the kernel releases it when its holder
-dies. Whoever waits watches the file: a holder at work changes it. One that does not for a while is
+dies. Whoever waits watches the file: a holder at work changes it. One that does not, or hardly, for a while is
 stopped, or served by a slow network: then the work is done twice, for oneself under another name, and
 whoever is first wins. The file is removed or renamed while it is locked, so who gets the lock checks
 that the name still means the same file.
@@ -21,6 +21,7 @@ from container_kit._spec.paths import HostPath
 
 STALL_SECONDS = 10.0
 _PAUSE = 0.01
+_LEAST_GROWTH = 64 << 10  # bytes in `stall_seconds`; who is slower is not waited for
 
 
 @attrs.define
@@ -70,7 +71,7 @@ def claim_work(
     Returns:
         The claim, or None when the work is done.
     """
-    seen: tuple[int, int, int] | None = None
+    seen: os.stat_result | None = None
     since = time.monotonic()
     while not is_done():
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -85,9 +86,8 @@ def claim_work(
             continue
         info = os.fstat(fd)
         os.close(fd)
-        stamp = (info.st_ino, info.st_size, info.st_mtime_ns)
-        if stamp != seen:
-            seen, since = stamp, time.monotonic()
+        if seen is None or _is_progress(seen, info):
+            seen, since = info, time.monotonic()
         elif time.monotonic() - since >= stall_seconds:
             return _private_claim(HostPath(os.path.dirname(path)))
         pause(_PAUSE)  # flock has no timeout, and what matters is the file, not the lock
@@ -107,6 +107,15 @@ def remove_unclaimed(path: HostPath, *, older_than: float) -> bool:
         return True
     finally:
         os.close(fd)
+
+
+def _is_progress(before: os.stat_result, now: os.stat_result) -> bool:
+    if before.st_ino != now.st_ino:
+        return True
+    grown = now.st_size - before.st_size
+    if grown == 0:
+        return now.st_mtime_ns != before.st_mtime_ns  # it was touched
+    return not 0 < grown < _LEAST_GROWTH  # a byte now and then is a server that keeps everybody waiting
 
 
 def _private_claim(directory: HostPath) -> Claim:

@@ -20,6 +20,7 @@ from container_kit._images.durable import CONTENT_MODE, storage_errors
 from container_kit._images.ingest import PARTIAL
 from container_kit._images.layers import UNPACKING
 from container_kit._images.marks import Marks, mark
+from container_kit._images.reserve import keep_reserve
 from container_kit._images.scratch import is_abandoned, scratch_path
 from container_kit._images.store import ImageStore
 from container_kit._spec.digest import Digest, parse_digest
@@ -53,20 +54,30 @@ def collect(store: ImageStore, *, keep: Callable[[Digest], bool] | None = None) 
 
     Raises:
         StateError: the index is damaged.
+        StorageFullError: there is no room for the records; see `reserve`.
         HostError: something cannot be deleted; it is gone from the store nevertheless.
     """
     trash: list[HostPath] = []
     collected = Collected()
-    if os.path.exists(f"{store.home.images}/oci-layout"):
-        with store.layout.edit() as index, store.database.transaction():
-            marks = mark(store, index.entries)
-            if marks.is_complete:
-                blobs = _sweep_blobs(store, marks, keep, trash)
-                layers = _sweep_layers(store, marks, keep, trash)
-                collected = Collected(blobs=len(blobs), layers=len(layers), bytes=sum(blobs) + sum(layers))
-    _delete(store, trash)
+    try:
+        if os.path.exists(f"{store.home.images}/oci-layout"):
+            collected = _take_away(store, keep, trash)
+    finally:
+        _delete(store, trash)  # whatever came after: it has lost its name
     sweep(store)
+    keep_reserve(store.home)
     return collected
+
+
+def _take_away(store: ImageStore, keep: Callable[[Digest], bool] | None, trash: list[HostPath]) -> Collected:
+    taking = storage_errors(store.home.root, "cannot collect what is not used")
+    with taking, store.layout.edit() as index, store.database.transaction():
+        marks = mark(store, index.entries)
+        if not marks.is_complete:
+            return Collected()
+        blobs = _sweep_blobs(store, marks, keep, trash)
+        layers = _sweep_layers(store, marks, keep, trash)
+        return Collected(blobs=len(blobs), layers=len(layers), bytes=sum(blobs) + sum(layers))
 
 
 def sweep(store: ImageStore) -> None:

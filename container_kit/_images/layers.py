@@ -11,7 +11,7 @@ import errno
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -143,7 +143,17 @@ class Layers:
             self._ensure_missing(missing, progress)
         # The topmost of two that are the same hides the other; overlayfs refuses a layer twice.
         topmost_first = dict.fromkeys(reversed(config.diff_ids))
-        return tuple(self._store.home.layer_dir(diff_id) for diff_id in topmost_first)
+        return self._visible(self._store.home.layer_dir(diff_id) for diff_id in topmost_first)
+
+    def _visible(self, topmost_first: Iterable[HostPath]) -> tuple[HostPath, ...]:
+        """Return the layers down to one whose root is opaque: overlayfs would go on below it."""
+        attribute = "user.overlay.opaque" if self._store.rootless else "trusted.overlay.opaque"
+        visible: list[HostPath] = []
+        for path in topmost_first:
+            visible.append(path)
+            if attribute in os.listxattr(path):
+                break
+        return tuple(visible)
 
     def discard(self, path: HostPath) -> None:
         """Delete a tree in the directory of layers, whoever owns what is in it. Idempotent."""

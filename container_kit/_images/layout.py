@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from container_kit._images.durable import CONTENT_MODE, make_directory, storage_errors, write_whole
 from container_kit._images.index_file import Entry, IndexEdit, entries_of, rows_of
+from container_kit._images.reserve import keep_reserve
 from container_kit._images.scratch import scratch_path
 from container_kit._spec.descriptor import Descriptor
 from container_kit._spec.digest import Digest, algorithm_of, digest_of, hex_of, short_digest
@@ -263,7 +264,7 @@ class Layout:
                 case DocumentKind.INDEX if child.digest not in seen and self.has(child.digest):
                     found += self._manifests_below(child, name, depth - 1, seen)
                 case _:
-                    pass  # something else that a registry keeps beside images, or an index that we do not have, or have seen
+                    pass  # something else that a registry keeps, or an index that we do not have, or have seen
         return found
 
     def _check_platform(self, name: str, manifest: Manifest, wanted: Platform) -> None:
@@ -275,7 +276,10 @@ class Layout:
 
     def _read_index(self) -> dict[str, Any] | None:
         try:
-            with open(self._index_file, "rb") as file:
+            # O_NONBLOCK: another tool may have left a FIFO, and opening that would wait for ever.
+            with open(os.open(self._index_file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    raise StateError(path=self._index_file, reason="is no regular file")
                 data = file.read(_LARGEST_INDEX_FILE + 1)
         except FileNotFoundError:
             return None
@@ -300,6 +304,7 @@ class Layout:
             return
         self._write(self._index_file, IndexEdit(None).encode(), 0o644, replace=False)
         self._write(f"{self._root}/oci-layout", _MARKER, 0o644)
+        keep_reserve(self._home)
 
     def _write(self, path: str, data: bytes, mode: int, *, replace: bool = True) -> None:
         with storage_errors(path, f"cannot write {path}"):

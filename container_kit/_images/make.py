@@ -290,7 +290,7 @@ def compose(
         lease: holds the image from the moment it is there.
 
     Raises:
-        ImageError: config and layers are not as many.
+        ImageError: config and layers are not as many, or a layer is gone.
     """
     below = tuple(_as_oci(layer) for layer in base.layers) if base is not None else ()
     together = (*below, *layers)
@@ -298,6 +298,8 @@ def compose(
         raise ImageError(image="new", reason=f"has {len(together)} layers and {len(config.diff_ids)} diff_ids")
     if lease is not None:
         lease.add(*(layer.digest for layer in together), *config.diff_ids)
+    for layer in together:
+        store.layout.size(layer.digest)  # its documents are remembered, the image may have been removed since
     described = _put(store, config.raw, OCI_CONFIG, lease)
     return _put(store, encode_manifest(Manifest(config=described, layers=together)), OCI_MANIFEST, lease)
 

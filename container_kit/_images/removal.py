@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
+from typing import TypeAlias, TypeVar
 
 import attrs
 
@@ -15,14 +17,18 @@ from container_kit._images.collect import collect
 from container_kit._images.find import familiar, short_of
 from container_kit._images.index_file import IndexEdit
 from container_kit._images.layout import Entry
+from container_kit._images.reserve import with_reserve
 from container_kit._images.store import ImageStore
 from container_kit._spec.descriptor import Descriptor
 from container_kit._spec.digest import Digest
 from container_kit._spec.manifest import Index, Manifest
 from container_kit._spec.media_types import DocumentKind, kind
 from container_kit._state import content_records, records
-from container_kit.errors import ImageNotFoundError, InUseError
+from container_kit.errors import ImageError, ImageNotFoundError, InUseError
 
+Document: TypeAlias = "Manifest | Index"
+
+_Value = TypeVar("_Value")
 _DOCUMENTS = (DocumentKind.MANIFEST, DocumentKind.INDEX)
 
 
@@ -66,6 +72,11 @@ def remove(store: ImageStore, digest: Digest, name: str | None, *, force: bool) 
         ImageNotFoundError: it is gone, or does not have that name.
         InUseError: containers were made from it, or it has several names and none was given; `users` has them.
     """
+    with_reserve(store.home, lambda: _take_out(store, digest, name, force=force))
+    with_reserve(store.home, lambda: collect(store))
+
+
+def _take_out(store: ImageStore, digest: Digest, name: str | None, *, force: bool) -> None:
     with store.layout.edit() as index:
         names = _names_of(index, digest, name)
         if name is None and len(names) > 1 and not force:
@@ -81,7 +92,6 @@ def remove(store: ImageStore, digest: Digest, name: str | None, *, force: bool) 
         else:
             for one in names if name is None else (name,):
                 index.remove_name(one)
-    collect(store)
 
 
 def untag(store: ImageStore, digest: Digest, name: str) -> None:
@@ -97,6 +107,11 @@ def untag(store: ImageStore, digest: Digest, name: str) -> None:
 
 def prune(store: ImageStore, goes: Callable[[Entry], bool]) -> Pruned:
     """Remove those images for which `goes` is true and from which no container was made."""
+    removed = with_reserve(store.home, lambda: _take_out_all(store, goes))
+    return Pruned(removed=tuple(removed), bytes=with_reserve(store.home, lambda: collect(store)).bytes)
+
+
+def _take_out_all(store: ImageStore, goes: Callable[[Entry], bool]) -> list[str]:
     removed: list[str] = []
     with store.layout.edit() as index:
         for entry in index.entries:
@@ -108,7 +123,7 @@ def prune(store: ImageStore, goes: Callable[[Entry], bool]) -> Pruned:
             else:
                 index.remove_name(entry.name)
             removed.append(familiar(entry.name) if entry.name is not None else short_of(digest))
-    return Pruned(removed=tuple(removed), bytes=collect(store).bytes)
+    return removed
 
 
 def disk_usage(store: ImageStore) -> tuple[ImageUsage, ...]:
@@ -137,7 +152,7 @@ def disk_usage(store: ImageStore) -> tuple[ImageUsage, ...]:
 
 def users_of(store: ImageStore, descriptor: Descriptor) -> tuple[str, ...]:
     """Return the names of the containers that were made from an image, whichever of its platforms they use."""
-    return records.names_made_from(store.database, [one.digest for one, _ in _documents_below(store, descriptor)])
+    return records.names_made_from(store.database, list(_documents_below(store, descriptor)))
 
 
 def _names_of(index: IndexEdit, digest: Digest, name: str | None) -> list[str]:
@@ -153,30 +168,40 @@ def _descriptor_of(index: IndexEdit, digest: Digest) -> Descriptor:
     return next(entry.descriptor for entry in index.entries if entry.descriptor.digest == digest)
 
 
-def _documents_below(store: ImageStore, descriptor: Descriptor) -> list[tuple[Descriptor, Manifest | Index]]:
-    """Return the manifests and indexes of an image that are here. Depth and number are bounded by their parser."""
-    found: dict[Digest, tuple[Descriptor, Manifest | Index]] = {}
+def _documents_below(store: ImageStore, descriptor: Descriptor) -> dict[Digest, tuple[Descriptor, Document | None]]:
+    """Return the manifests and indexes of an image that are here, None for a damaged one: that can be removed too.
+
+    Depth and number are bounded by their parser.
+    """
+    found: dict[Digest, tuple[Descriptor, Document | None]] = {}
     waiting = [descriptor]
     while waiting:
         one = waiting.pop()
         if one.digest in found or not store.layout.has(one.digest):
             continue
-        document = store.layout.document(one)
+        document = _intact(partial(store.layout.document, one))
         found[one.digest] = (one, document)
         if isinstance(document, Index):
             waiting += [each for each in document.manifests if kind(each.media_type) in _DOCUMENTS]
-    return list(found.values())
+    return found
 
 
 def _sizes_of(store: ImageStore, descriptor: Descriptor) -> dict[str, int]:
     """Return digest → bytes on disk of everything that belongs to an image: documents, blobs and unpacked layers."""
     sizes: dict[str, int] = {}
-    for one, document in _documents_below(store, descriptor):
+    for one, document in _documents_below(store, descriptor).values():
         sizes[one.digest] = one.size
         if isinstance(document, Manifest) and store.layout.has(document.config.digest):
             blobs = (document.config, *document.layers)
             sizes.update({blob.digest: blob.size for blob in blobs if store.layout.has(blob.digest)})
-            diff_ids = store.layout.oci_config(document).diff_ids
-            unpacked = content_records.layers(store.database, diff_ids)
+            config = _intact(partial(store.layout.oci_config, document))
+            unpacked = content_records.layers(store.database, config.diff_ids) if config is not None else {}
             sizes.update({f"unpacked {diff_id}": record.bytes for diff_id, record in unpacked.items()})
     return sizes
+
+
+def _intact(read: Callable[[], _Value]) -> _Value | None:
+    try:
+        return read()
+    except ImageError:
+        return None

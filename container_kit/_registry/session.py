@@ -7,6 +7,7 @@ go is said in `locations.py`.
 
 from __future__ import annotations
 
+import base64
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,7 +26,7 @@ from container_kit._registry.retrying import Patience
 from container_kit._registry.tokens import MOST_TOKEN_BYTES, Token, read_token, token_request
 from container_kit._registry.transport import Answer, Transport, Trust
 from container_kit._spec.registries import Endpoint, Registries, is_loopback
-from container_kit.errors import RegistryError
+from container_kit.errors import AuthenticationError, RegistryError
 
 Body: TypeAlias = "Callable[[], bytes | Iterable[bytes]]"
 
@@ -72,7 +73,7 @@ class Request:
 
     `target` is a path from `/v2/` on, or an absolute URL that this endpoint gave. `scopes` are what a token must
     allow, `repository` what credentials are for. `body` makes the body anew for each time it is sent; `headers`
-    then have its length.
+    then have its length; a `secret_body` proves who the user is and goes to no other origin.
     """
 
     method: str
@@ -81,6 +82,7 @@ class Request:
     scopes: tuple[str, ...] = ()
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str])
     body: Body | None = None
+    secret_body: bool = False
 
 
 class Session:
@@ -168,6 +170,9 @@ class Session:
                 return answer
             answer.close()
             url = follow(url, answer.headers.get("Location", ""))
+            if request.secret_body and not is_same_origin(url, base):
+                reason = f"it sends us elsewhere with the user's token, to {shown_url(url)}"
+                raise AuthenticationError(url=shown_url(base), status=answer.status, reason=reason)
         reason = f"more than {MOST_REDIRECTS} redirects"
         raise RegistryError(url=f"{shown_url(base)}{urlsplit(request.target).path}", reason=reason)
 
@@ -251,7 +256,9 @@ class Session:
         trust = known if known != Trust() else self._trust_of(authority)
         there = _Place(trust=trust)
         proof = headers.pop("Authorization", "")
-        send = Request(method=method, target=url, headers=headers, body=None if body is None else lambda: body)
+        # A body is the refresh token: 307 and 308 would take it anywhere, as no header goes.
+        made = None if body is None else lambda: body
+        send = Request(method=method, target=url, headers=headers, body=made, secret_body=body is not None)
         return self._exchange(there, url, send, proof)
 
 
@@ -284,4 +291,7 @@ def _is_redirect(method: str, answer: Answer) -> bool:
 
 
 def _secrets_in(proof: str) -> tuple[str, ...]:
-    return (proof, proof.partition(" ")[2]) if proof else ()
+    scheme, _, text = proof.partition(" ")
+    if scheme != "Basic":
+        return (proof, text) if proof else ()
+    return proof, text, base64.b64decode(text).decode().partition(":")[2]  # a server may repeat it decoded

@@ -36,6 +36,7 @@ from container_kit._spec.progress import ProgressCallback
 from container_kit._state import journal
 from container_kit._state.container_record import ContainerRecord
 from container_kit.errors import (
+    ContainerNotFoundError,
     ImageError,
     InvalidCommandError,
     StorageFullError,
@@ -92,13 +93,15 @@ def commit(
     canonical = make.check_name(name)
     seen = find(site, container_id)
     record, store = seen.record, site.images
-    manifest, before = _base_of(site, record)
-    edited = apply_changes(edit_oci_config(before, image=config_of(record)), changes)
     note = make.Note(created=_now(), created_by=_command_of(record), author=author, comment=message)
     with store.lease(*_digests(record)) as lease:
+        _check_there(site, record)  # so far it protected its image, from here on the lease does
+        manifest, before = _base_of(site, record)
+        edited = apply_changes(edit_oci_config(before, image=config_of(record)), changes)
         layers = _directory_layers(site, record, lease, compression, progress)
         with _settled(site, seen, pause=pause):
             layers += _own_layers(site, record, lease, compression, progress)
+            _check_there(site, record)  # a removal does not wait for us: what was packed may be half of it
         after = _described(edited, layers, note)
         descriptor = make.compose(store, after, base=manifest, layers=[layer for layer, _ in layers], lease=lease)
         for layer, diff_id in layers:
@@ -106,6 +109,12 @@ def commit(
         entry = make.give_name(store, canonical, descriptor)
     _note(site, record, name or "")
     return entry
+
+
+def _check_there(site: Site, record: ContainerRecord) -> None:
+    """Raise `ContainerNotFoundError` when the container is gone, or is being removed."""
+    if find(site, record.id).status is Status.DEAD:
+        raise ContainerNotFoundError(name=record.name, hint="it was removed meanwhile")
 
 
 def config_of(record: ContainerRecord) -> ImageConfig:

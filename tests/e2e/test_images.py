@@ -70,6 +70,20 @@ def test_a_layer_adds_and_an_older_image_stays_as_it_is(engine: ck.Engine, base:
     assert "one more" == added.history()[0].comment
 
 
+def test_an_opaque_root_hides_every_layer_below(engine: ck.Engine, base: ck.Image) -> None:
+    """overlayfs itself would show them."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        for name in (".wh..wh..opq", "only"):
+            archive.addfile(tarfile.TarInfo(name))
+    stream.seek(0)
+
+    made = base.with_layer(stream)
+
+    mount_points = {"dev", "etc", "proc", "sys"}  # every container has them
+    assert {"only"} == {path.name for path in made.path("/").iterdir()} - mount_points
+
+
 def test_a_config_is_replaced_or_changed(engine: ck.Engine, base: ck.Image) -> None:
     """By a value, by instructions, or both; the instructions come last."""
     config = attrs.evolve(base.config, env=(("A", "1"),))

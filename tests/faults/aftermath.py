@@ -14,7 +14,9 @@ from tests.e2e.patience import eventually
 from tests.faults.kill_driver import NAME, SLEEP
 from tests.faults.kill_points import Outcome, Point, Stage
 
-KNOWN = frozenset({"state.sqlite", "state.sqlite-wal", "state.sqlite-shm", "containers", "layers", "locks"})
+KNOWN = frozenset(
+    {"state.sqlite", "state.sqlite-wal", "state.sqlite-shm", "containers", "images", "ingest", "layers", "locks"}
+)
 QUIET = 10.0
 
 

@@ -14,6 +14,7 @@ import random
 import signal
 import socket
 import struct
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,12 +25,12 @@ import container_kit as ck
 from container_kit._files.conversation import Conversation
 from container_kit._files.messages import MAX_TEXT, MORE, REPLY, REQUEST, STATUS
 from container_kit._files.view import container_view
-from container_kit._files.worker import FileWorker
+from container_kit._files.worker import FileWorker, UnpackOptions
 from container_kit.errors import HostError, PathError
 from tests.archives import docker_members, write_tar
 from tests.integration.trees import make_tree, open_tree, start_worker
 from tests.loading import IMAGE, load_bytes
-from tests.unit.native.archives import directory
+from tests.unit.native.archives import archive, base256, directory, entry
 
 
 @pytest.fixture
@@ -252,6 +253,22 @@ def test_no_symlink_leads_into_the_kernels_log(inside: FileWorker) -> None:
     with pytest.raises(PathError) as caught:
         os.close(inside.open("/tmp/result", os.O_RDONLY))
     assert caught.value.errno in (errno.EPERM, errno.EACCES, errno.ENOENT)
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(2**61, 2**63 - 1), (-(2**61), -(2**63))])
+def test_times_beyond_all_bounds_do_not_wrap(engine: ck.Engine, image: ck.Image, seconds: int, told: int) -> None:
+    """A tmpfs keeps any time, and its container chooses which."""
+    command = ["payload", "sleep", "1000"]
+    with ck.start(image, command, tmpfs={"/t": ""}, detach=True, engine=engine) as box:
+        pid = box.inspect().pid
+        assert pid is not None
+        rootless = engine.site.user_namespace() is not None
+        with start_worker(engine, container_view(pid, rootless=rootless)) as worker, tempfile.TemporaryFile() as file:
+            file.write(archive(entry(b"file", mtime=base256(seconds, 12))))
+            file.seek(0)
+            worker.unpack("/t", file.fileno(), UnpackOptions(owner=(0, 0)))
+
+            assert told == worker.status("/t/file").mtime_ns
 
 
 def test_it_keeps_only_the_rights_that_files_need(engine: ck.Engine, tree: Path) -> None:

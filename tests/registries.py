@@ -6,6 +6,7 @@ A test module imports the fixtures that it needs: `from tests.registries import 
 
 from __future__ import annotations
 
+import http.client
 import json
 import re
 import subprocess
@@ -46,6 +47,19 @@ class Registry:
         """Return the requests as soon as there are `count`; the log is written after the answer."""
         self.output.wait(lambda: len(self.requests()) >= count, f"{count} requests")
         return self.requests()
+
+    def count_requests(self) -> int:
+        """Return how many requests there were, all of them: what was asked before is in the log when this one is.
+
+        A registry writes its log after its answer; this asks for something over plain http and waits for its line.
+        """
+        mark = f"/v2/mark-{len(self.requests())}/tags/list"
+        connection = http.client.HTTPConnection(self.authority, timeout=PATIENCE)
+        connection.request("GET", mark)
+        connection.getresponse().read()
+        connection.close()
+        self.output.wait(lambda: any(mark in line for line in self.requests()), mark)
+        return len(self.requests())
 
     def reference(self, name: str) -> str:
         """Return the full name of an image here."""

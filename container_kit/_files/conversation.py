@@ -46,6 +46,7 @@ class Conversation:
         self._pidfd = pidfd
         self._channel = channel
         self._lock = threading.Lock()
+        self._closing = threading.RLock()
         self._starter = os.getpid()
         self._closed = False
         self._broken = False
@@ -106,10 +107,12 @@ class Conversation:
 
     def close(self) -> None:
         """End the process, whatever it is doing, and reap it. May be repeated; in a forked child it only lets go."""
-        if self._closed:
+        if self._starter != os.getpid():
+            self._let_go()
             return
-        self._closed = True
-        if self._starter == os.getpid():
+        with self._closing:
+            if self._closed:
+                return
             self._kill()
             wait_readable(self._pidfd, None)
             try:
@@ -118,8 +121,17 @@ class Conversation:
                 pass
             with self._lock:  # a thread that is being answered has heard the end by now
                 self._channel.close()
-        self._channel.close()
-        os.close(self._pidfd)
+            self._let_go()
+
+    def _let_go(self) -> None:
+        if not self._closed:
+            self._closed = True  # at last: an interrupted close is repeated
+            self._channel.close()
+            os.close(self._pidfd)
+
+    def __del__(self) -> None:
+        # Ctrl-C may come when it is started and nobody has it yet, or while it is being closed.
+        self.close()
 
     def await_ready(self, plan: FilesPlan) -> None:
         """Wait until the plan has been walked; only once, before anything is asked."""

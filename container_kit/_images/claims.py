@@ -10,6 +10,7 @@ that the name still means the same file.
 from __future__ import annotations
 
 import fcntl
+import io
 import os
 import time
 from collections.abc import Callable
@@ -29,14 +30,19 @@ class Claim:
     """A right to do a piece of work, and the file that stands for it.
 
     Attributes:
-        fd: the open file, for reading and writing; owned by the claim.
+        file: open for reading and writing; owned by the claim. Dropped in an interrupt, it closes itself.
         path: its name: of everybody, or private.
         is_private: whether the work is done in parallel to a stalled holder.
     """
 
-    fd: int
+    file: io.FileIO
     path: HostPath
     is_private: bool
+
+    @property
+    def fd(self) -> int:
+        """The file's descriptor; -1 after `release`."""
+        return -1 if self.file.closed else self.file.fileno()
 
     def touch(self) -> None:
         """Show that there is progress. Writing to the file shows it as well."""
@@ -44,13 +50,12 @@ class Claim:
 
     def release(self, *, remove: bool) -> None:
         """Let others have the work; with `remove` its file goes, else whoever comes next finds it. Idempotent."""
-        if self.fd < 0:
+        if self.file.closed:
             return
         if remove and _is_named(self.fd, self.path):
             os.unlink(self.path)
         fcntl.flock(self.fd, fcntl.LOCK_UN)  # a fork's child may still have the descriptor
-        os.close(self.fd)
-        self.fd = -1
+        self.file.close()
 
 
 def claim_work(
@@ -74,24 +79,34 @@ def claim_work(
     seen: os.stat_result | None = None
     since = time.monotonic()
     while not is_done():
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        if _try_lock(fd):
-            if _is_named(fd, path):
-                found = Claim(fd, path, is_private=False)
-                if not is_done():
-                    return found
-                found.release(remove=True)
-                return None
-            os.close(fd)  # whoever had it is through and took the file away
+        file = _open(path, os.O_CREAT)
+        if _try_lock(file.fileno()):
+            if _is_named(file.fileno(), path):
+                found = Claim(file, path, is_private=False)
+                if _look_again(found, is_done):
+                    return None
+                return found
+            file.close()  # whoever had it is through and took the file away
             continue
-        info = os.fstat(fd)
-        os.close(fd)
+        info = os.fstat(file.fileno())
+        file.close()
         if seen is None or _is_progress(seen, info):
             seen, since = info, time.monotonic()
         elif time.monotonic() - since >= stall_seconds:
             return _private_claim(HostPath(os.path.dirname(path)))
         pause(_PAUSE)  # flock has no timeout, and what matters is the file, not the lock
     return None
+
+
+def _look_again(claim: Claim, is_done: Callable[[], bool]) -> bool:
+    """Ask once more, now that nobody else can do it; let go of the claim unless the work is to be done."""
+    is_wanted = False
+    try:
+        is_wanted = not is_done()
+    finally:
+        if not is_wanted:
+            claim.release(remove=True)
+    return not is_wanted
 
 
 def remove_unclaimed(path: HostPath, *, older_than: float) -> bool:
@@ -120,9 +135,16 @@ def _is_progress(before: os.stat_result, now: os.stat_result) -> bool:
 
 def _private_claim(directory: HostPath) -> Claim:
     path = scratch_path(directory)
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    _try_lock(fd)
-    return Claim(fd, path, is_private=True)
+    file = _open(path, os.O_CREAT | os.O_EXCL)
+    _try_lock(file.fileno())
+    return Claim(file, path, is_private=True)
+
+
+def _open(path: str, flags: int) -> io.FileIO:
+    # An object and not a number: Ctrl-C may come before anybody has it, and a lost lock would be held until the end.
+    return io.FileIO(
+        path, "r+", opener=lambda name, _: os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | flags, 0o600)
+    )
 
 
 def _try_lock(fd: int) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from container_kit._spec.paths import HostPath
 from container_kit.errors import ContainerKitError, HostError, StorageFullError
@@ -69,7 +69,8 @@ def write_whole(path: str, data: bytes, *, temporary: str, mode: int, replace: b
         else:
             _link(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        with suppress(FileNotFoundError):  # an interrupt may come right after the rename
+            os.unlink(temporary)
         raise
     sync_directory(os.path.dirname(path))
 

@@ -14,7 +14,7 @@ import socket
 import threading
 import weakref
 from collections.abc import Generator, Iterable, Mapping
-from http.client import HTTPException, RemoteDisconnected
+from http.client import HTTPException
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
@@ -316,7 +316,8 @@ def _failed(err: Exception, url: str, *, closed: bool = False) -> ConnectionFail
 
 
 def _is_silent(err: Exception) -> bool:
-    return any(isinstance(one, RemoteDisconnected) for one in _causes(err))
+    # RemoteDisconnected is a ConnectionResetError; which of them it is depends on who was faster.
+    return any(isinstance(one, ConnectionResetError | BrokenPipeError) for one in _causes(err))
 
 
 def _trouble_of(err: Exception) -> Trouble:

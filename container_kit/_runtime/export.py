@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import BinaryIO, cast
 
 from container_kit._files.worker import FileWorker, PackOptions
@@ -63,7 +63,8 @@ def _export_to_path(worker: FileWorker, target: str) -> None:
             os.close(fd)
         os.rename(temporary, target)
     except BaseException:
-        os.unlink(temporary)
+        with suppress(FileNotFoundError):  # an interrupt may come right after the rename
+            os.unlink(temporary)
         raise
 
 

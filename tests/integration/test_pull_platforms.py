@@ -76,7 +76,7 @@ def test_of_several_platforms_the_hosts_comes(registry: Registry, place: Place, 
     publish(index, registry.authority, "multi", "1")
 
     entry = have(place, registry, "multi:1")
-    before = len(registry.requests())
+    before = registry.count_requests()
     again = have(place, registry, "multi:1")
 
     assert (ours.digest, index.digest) == (entry.descriptor.digest, entry.source)
@@ -148,7 +148,7 @@ def test_all_platforms_are_all_content_and_one_unpacked_image(registry: Registry
     reference = place.reference(registry.reference("multi:1"))
 
     entry = pull(place.store, place.client, reference, all_platforms=True)
-    before = len(registry.requests())
+    before = registry.count_requests()
     again = pull(place.store, place.client, reference, all_platforms=True)
     have(place, registry, "multi:1")
 

@@ -84,7 +84,7 @@ def test_an_unchanged_tag_is_one_request(plain_registry: Registry) -> None:
     """From a client that knows nothing yet: no ping, no attempt by https."""
     with client_for(plain_registry) as client:
         publish(client, plain_registry.authority)
-    before = len(plain_registry.requests())
+    before = plain_registry.count_requests()
 
     with client_for(plain_registry) as client:
         client.resolve(reference_to(plain_registry.authority))

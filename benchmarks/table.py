@@ -33,7 +33,7 @@ class Row:
     """peer → (must, aim): the most that ours may be of the peer's."""
 
 
-HALF = dict.fromkeys(("podman", "docker", "skopeo+umoci"), (0.5, 0.33))
+HALF: dict[str, tuple[float, float]] = dict.fromkeys(("podman", "docker", "skopeo+umoci"), (0.5, 0.33))
 AS_TAR = {"tar": (1.0, 0.8)}
 
 ROWS = (

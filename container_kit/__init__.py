@@ -18,10 +18,8 @@ if TYPE_CHECKING:
     from container_kit._images.removal import ImageUsage as ImageUsage
     from container_kit._images.removal import Pruned as Pruned
     from container_kit._registry.results import SearchResult as SearchResult
-    from container_kit._runtime.changes import Change as Change
     from container_kit._runtime.logs import LogLine as LogLine
     from container_kit._runtime.probes import Capability as Capability
-    from container_kit._runtime.tree_paths import TreePath as TreePath
     from container_kit._spec.events import Event as Event
     from container_kit._spec.healthcheck import Healthcheck as Healthcheck
     from container_kit._spec.healthcheck import RestartPolicy as RestartPolicy
@@ -37,6 +35,8 @@ if TYPE_CHECKING:
     from container_kit._spec.resources import Ulimit as Ulimit
     from container_kit._spec.security import SeccompMode as SeccompMode
     from container_kit._spec.security import Security as Security
+    from container_kit._trees.changes import Change as Change
+    from container_kit._trees.tree_paths import TreePath as TreePath
     from container_kit.completed import Completed as Completed
     from container_kit.container import Container as Container
     from container_kit.engine import (
@@ -82,7 +82,7 @@ __version__ = "0.1.0"
 # public name → the module that has it
 _HOMES = {
     "Capability": "_runtime.probes",
-    "Change": "_runtime.changes",
+    "Change": "_trees.changes",
     "Completed": "completed",
     "Container": "container",
     "ContainerKitError": "errors",
@@ -116,7 +116,7 @@ _HOMES = {
     "Security": "_spec.security",
     "Stderr": "process",
     "Stdout": "process",
-    "TreePath": "_runtime.tree_paths",
+    "TreePath": "_trees.tree_paths",
     "Ulimit": "_spec.resources",
     "default_engine": "engine",
     "progress": "progress_bars",

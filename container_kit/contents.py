@@ -15,11 +15,11 @@ from container_kit._runtime.status import find
 from container_kit.engine import Engine
 
 if TYPE_CHECKING:
-    from container_kit._runtime.changes import Change
-    from container_kit._runtime.copying import Owner
-    from container_kit._runtime.open_tree import Files
-    from container_kit._runtime.tree_paths import TreePath
     from container_kit._spec.progress import ProgressCallback
+    from container_kit._trees.changes import Change
+    from container_kit._trees.copying import Owner
+    from container_kit._trees.open_tree import Files
+    from container_kit._trees.tree_paths import TreePath
     from container_kit.image import Image
 
 
@@ -50,9 +50,9 @@ class Contents:
         Raises:
             InvalidTransitionError: it is being removed, or would be written to while it restarts.
         """
-        from container_kit._runtime.container_files import open_files
-        from container_kit._runtime.open_tree import Files
-        from container_kit._runtime.tree_files import KeptTree
+        from container_kit._trees.container_files import open_files
+        from container_kit._trees.open_tree import Files
+        from container_kit._trees.tree_files import KeptTree
 
         site = self._engine.site
         with open_files(site, self.id, write=not read_only) as worker:
@@ -121,7 +121,7 @@ class Contents:
 
         The cost depends on what was changed. Volumes and other mounts are no part of it.
         """
-        from container_kit._runtime.changes import diff
+        from container_kit._trees.changes import diff
 
         return diff(self._engine.site, self.id)
 
@@ -131,7 +131,7 @@ class Contents:
         Args:
             target: a path on the host, replaced when all is written; or a binary file object.
         """
-        from container_kit._runtime.export import export
+        from container_kit._trees.export import export
 
         export(self._engine.site, self.id, os.fspath(target) if isinstance(target, str | os.PathLike) else target)
 
@@ -165,7 +165,7 @@ class Contents:
             ImageError: it is a container of `Image.host()`.
             InvalidReferenceError, InvalidSpecError: the name or a change makes no sense; nothing was done.
         """
-        from container_kit._runtime.commit import commit
+        from container_kit._trees.commit import commit
         from container_kit.image import Image
 
         entry = commit(
@@ -182,6 +182,6 @@ class Contents:
         return Image._of(self._engine, entry)  # noqa: SLF001  # made like any other image of the store
 
     def _all_files(self) -> Files:
-        from container_kit._runtime.open_tree import container_files
+        from container_kit._trees.open_tree import container_files
 
         return container_files(self._engine.site, find(self._engine.site, self.id).record.id)

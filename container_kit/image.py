@@ -24,9 +24,9 @@ from container_kit.errors import ImageError, ImageNotFoundError, InvalidSpecErro
 from container_kit.image_transfer import AnyPath, ImageTransfer
 
 if TYPE_CHECKING:  # what only images of a store need loads when one is used
-    from container_kit._images.layout import Entry
     from container_kit._images.removal import Pruned
     from container_kit._registry.results import SearchResult
+    from container_kit._store.layout import Entry
 
 
 class Image(ImageTransfer):

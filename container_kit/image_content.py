@@ -19,8 +19,8 @@ from container_kit.errors import ImageError
 
 if TYPE_CHECKING:  # what only images of a store need loads when one is used
     from container_kit._images.describe import HistoryItem, ImageInspection
-    from container_kit._images.layout import Entry
-    from container_kit._runtime.tree_paths import TreePath
+    from container_kit._store.layout import Entry
+    from container_kit._trees.tree_paths import TreePath
 
 
 class ImageContent:
@@ -104,7 +104,7 @@ class ImageContent:
         Raises:
             ImageError: it is not in a store.
         """
-        from container_kit._runtime.tree_paths import image_path
+        from container_kit._trees.tree_paths import image_path
 
         engine, _ = self._stored()
         return image_path(engine.site, self.parts(engine.site).root, os.fspath(path))
@@ -116,7 +116,7 @@ class ImageContent:
             ImageError: it is not in a store.
             PathNotFoundError: there is nothing of that name in it.
         """
-        from container_kit._runtime.open_tree import image_files
+        from container_kit._trees.open_tree import image_files
 
         engine, _ = self._stored()
         image_files(engine.site, self.parts(engine.site).root).copy_out(source, destination, follow_links=follow_links)

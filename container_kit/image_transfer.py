@@ -128,7 +128,7 @@ class ImageTransfer(ImageContent):
         Raises:
             ImageError: it is not such an archive, or what is in it does not match its digests; nothing is kept.
         """
-        from container_kit._images.archive_load import load
+        from container_kit._archives.load import load
 
         engine = engine or default_engine()
         with telling_failure(progress, str(getattr(source, "name", source))):
@@ -146,7 +146,7 @@ class ImageTransfer(ImageContent):
         compression: Literal["none", "gzip", "zstd"] = "none",
     ) -> None:
         """Write several images into one archive; layers they share are in it once. See `save`."""
-        from container_kit._images.archive_save import save
+        from container_kit._archives.save import save
 
         stored = [image._stored() for image in images]  # noqa: SLF001  # of the same class
         if len({engine.root for engine, _ in stored}) != 1:

@@ -60,13 +60,15 @@ def progress(*, stream: TextIO | None = None) -> ProgressBars:
     """
     if stream is None and _in_notebook():
         return ProgressBars(_Notebook())
-    stream = stream if stream is not None else sys.stderr
-    if not stream.isatty():
-        return ProgressBars(_Lines(stream))
+    where = stream if stream is not None else sys.stderr
+    if where is None:  # pyright: ignore[reportUnnecessaryComparison]  # a program without a console
+        return ProgressBars(_Lines(io.StringIO()))
+    if not where.isatty():
+        return ProgressBars(_Lines(where))
     try:
-        return ProgressBars(_RichTerminal(stream))
+        return ProgressBars(_RichTerminal(where))
     except ImportError:
-        return ProgressBars(_Terminal(stream))
+        return ProgressBars(_Terminal(where))
 
 
 def describe(event: Progress) -> str:

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import attrs
 
-from container_kit._images.store import ImageStore
 from container_kit._registry.client import Client
 from container_kit._registry.credentials import Credentials
 from container_kit._registry.retrying import Patience
 from container_kit._spec.digest import Digest
 from container_kit._spec.reference import Reference, parse_reference
 from container_kit._spec.registries import Registries
+from container_kit._store.store import ImageStore
 
 
 @contextmanager

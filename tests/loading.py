@@ -7,9 +7,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from container_kit._images.archive_load import load
-from container_kit._images.store import ImageStore
+from container_kit._archives.load import load
 from container_kit._spec.digest import Digest
+from container_kit._store.store import ImageStore
 from tests.archives import Images, Member, docker_members, hybrid_members, oci_members, old_docker_members
 from tests.small_images import digest_of, make_image, make_tar, noise
 

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import attrs
 
-from container_kit._images.ingest import begin_blob
-from container_kit._images.layout import Entry
-from container_kit._images.store import ImageStore
 from container_kit._linux import idmap, processes
 from container_kit._spec.descriptor import Descriptor
 from container_kit._spec.digest import Digest, parse_digest
 from container_kit._spec.facts import IdMap, OverlayForm
 from container_kit._state.database import Database
 from container_kit._state.home import Home
+from container_kit._store.ingest import begin_blob
+from container_kit._store.layout import Entry
+from container_kit._store.store import ImageStore
 from tests.small_images import SmallImage, compress, digest_of, layer_type
 
 

@@ -13,8 +13,6 @@ from datetime import UTC, datetime
 import attrs
 
 from container_kit._images.find import entries_of, familiar
-from container_kit._images.index_file import Entry
-from container_kit._images.store import ImageStore
 from container_kit._spec.descriptor import Descriptor
 from container_kit._spec.digest import Digest
 from container_kit._spec.image_config import ImageConfig
@@ -23,6 +21,8 @@ from container_kit._spec.oci_config import HistoryEntry, OciConfig
 from container_kit._spec.platform import Platform
 from container_kit._spec.reference import parse_reference
 from container_kit._state import content_records
+from container_kit._store.index_file import Entry
+from container_kit._store.store import ImageStore
 from container_kit.errors import ContainerKitError
 
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d)(\.\d+)?([Zz]|[+-]\d\d:\d\d)")

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, TypeAlias
 import attrs
 
 from container_kit._images.fetch import fetch_blob
-from container_kit._images.ingest import begin_blob
 from container_kit._spec.descriptor import Descriptor
 from container_kit._spec.digest import Digest, short_digest
 from container_kit._spec.manifest import Index, Manifest, parse_document
@@ -22,12 +21,13 @@ from container_kit._spec.media_types import DocumentKind, kind, layer_compressio
 from container_kit._spec.oci_config import OciConfig, parse_oci_config
 from container_kit._spec.platform import UNKNOWN_PLATFORM, Platform, choose_platform, runs_on
 from container_kit._spec.reference import Reference
+from container_kit._store.ingest import begin_blob
 from container_kit.errors import ImageError, ImageNotFoundError, UnsupportedMediaTypeError
 
 if TYPE_CHECKING:
-    from container_kit._images.store import ImageStore
     from container_kit._registry.client import Client
     from container_kit._registry.results import Resolved
+    from container_kit._store.store import ImageStore
 
 Document: TypeAlias = Manifest | Index
 

@@ -16,18 +16,18 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from container_kit._images.crew import Crew
-from container_kit._images.ingest import BlobWriter, GrowingFile, begin_blob
 from container_kit._images.meter import Meter
-from container_kit._images.unpack import Cancellation
 from container_kit._spec.descriptor import Descriptor
 from container_kit._spec.digest import Digest, short_digest
 from container_kit._spec.progress import Progress, ProgressCallback
 from container_kit._spec.reference import Reference
+from container_kit._store.ingest import BlobWriter, GrowingFile, begin_blob
+from container_kit._store.unpack import Cancellation
 from container_kit.errors import DigestMismatchError
 
 if TYPE_CHECKING:
-    from container_kit._images.store import ImageStore
     from container_kit._registry.client import Client
+    from container_kit._store.store import ImageStore
 
 DOWNLOAD = "download"
 UNPACK = "unpack"

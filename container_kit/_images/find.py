@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from difflib import get_close_matches
 
-from container_kit._images.layout import Entry
-from container_kit._images.store import ImageStore
 from container_kit._spec.digest import Digest, hex_of
 from container_kit._spec.reference import Reference, parse_reference
+from container_kit._store.layout import Entry
+from container_kit._store.store import ImageStore
 from container_kit.errors import AmbiguousIdError, ImageNotFoundError, InvalidReferenceError
 
 _ID = re.compile(r"(?:sha256:)?([0-9a-f]{1,64})")

@@ -17,17 +17,17 @@ from typing import Literal, Protocol, TypeAlias
 
 import attrs
 
-from container_kit._images.compression import open_compressed
 from container_kit._images.crew import Crew
-from container_kit._images.durable import CONTENT_MODE, storage_errors, sync_directory, write_all
 from container_kit._images.meter import Meter
 from container_kit._images.pipes import open_pipe
-from container_kit._images.scratch import scratch_path
-from container_kit._images.store import ImageStore, Lease
 from container_kit._spec.descriptor import Descriptor
 from container_kit._spec.digest import Digest
 from container_kit._spec.media_types import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD
 from container_kit._spec.progress import Progress, ProgressCallback
+from container_kit._store.compression import open_compressed
+from container_kit._store.durable import CONTENT_MODE, storage_errors, sync_directory, write_all
+from container_kit._store.scratch import scratch_path
+from container_kit._store.store import ImageStore, Lease
 
 Compression: TypeAlias = Literal["none", "gzip", "zstd"]
 LAYER_TYPES = {"none": OCI_LAYER, "gzip": OCI_LAYER_GZIP, "zstd": OCI_LAYER_ZSTD}

@@ -17,11 +17,9 @@ import attrs
 
 from container_kit._files.view import directory_view
 from container_kit._files.worker import FileWorker, PackOptions
-from container_kit._images.archive_input import open_any, open_source
-from container_kit._images.index_file import Entry
+from container_kit._images.given import open_any, open_source
 from container_kit._images.layer_stream import LAYER_TYPES, Compression, Tar
 from container_kit._images.layer_stream import add_layer as add_layer
-from container_kit._images.store import ImageStore, Lease
 from container_kit._spec.changes import apply_changes
 from container_kit._spec.descriptor import Descriptor
 from container_kit._spec.digest import Digest, digest_of
@@ -33,6 +31,8 @@ from container_kit._spec.paths import parse_host_path
 from container_kit._spec.platform import Platform, host_platform
 from container_kit._spec.progress import ProgressCallback
 from container_kit._spec.reference import parse_reference
+from container_kit._store.index_file import Entry
+from container_kit._store.store import ImageStore, Lease
 from container_kit.errors import ImageError, InvalidReferenceError, UnsafeArchiveError
 
 EPOCH = "1970-01-01T00:00:00Z"

@@ -21,7 +21,7 @@ from container_kit._spec.root_filesystem import OverlayLayers, RootFilesystem
 from container_kit._state.home import Home
 
 if TYPE_CHECKING:  # an image that is not in a store needs none of it
-    from container_kit._images.store import ImageStore
+    from container_kit._store.store import ImageStore
 
 
 @attrs.frozen(kw_only=True)

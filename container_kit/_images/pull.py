@@ -18,7 +18,6 @@ import attrs
 
 from container_kit._images.documents import Document, Documents, Image, is_document
 from container_kit._images.fetch import Fetch, open_crew
-from container_kit._images.index_file import Entry
 from container_kit._images.meter import Meter
 from container_kit._spec.descriptor import Descriptor
 from container_kit._spec.digest import Digest, short_digest
@@ -26,12 +25,13 @@ from container_kit._spec.manifest import Index, Manifest
 from container_kit._spec.platform import Platform, host_platform
 from container_kit._spec.progress import Progress, ProgressCallback
 from container_kit._spec.reference import Reference
+from container_kit._store.index_file import Entry
 from container_kit.errors import ContainerKitError, ImageError, ImageNotFoundError
 
 if TYPE_CHECKING:
-    from container_kit._images.layout import Layout
-    from container_kit._images.store import ImageStore
     from container_kit._registry.client import Client
+    from container_kit._store.layout import Layout
+    from container_kit._store.store import ImageStore
 
 
 @attrs.frozen(kw_only=True)

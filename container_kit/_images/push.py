@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from container_kit._images.index_file import Entry
 from container_kit._images.pull import naming
 from container_kit._images.upload import Compression, Upload, is_compressible, open_crew
 from container_kit._spec.descriptor import Descriptor
@@ -22,12 +21,13 @@ from container_kit._spec.media_types import DocumentKind, kind
 from container_kit._spec.progress import Progress, ProgressCallback
 from container_kit._spec.reference import Reference
 from container_kit._spec.strict_json import encode_json, parse_json
+from container_kit._store.index_file import Entry
 from container_kit.errors import ImageError, InvalidReferenceError
 
 if TYPE_CHECKING:
-    from container_kit._images.layout import Layout
-    from container_kit._images.store import ImageStore
     from container_kit._registry.client import Client
+    from container_kit._store.layout import Layout
+    from container_kit._store.store import ImageStore
 
 
 def push(

@@ -13,17 +13,17 @@ from typing import TypeAlias, TypeVar
 
 import attrs
 
-from container_kit._images.collect import collect
 from container_kit._images.find import familiar, short_of
-from container_kit._images.index_file import IndexEdit
-from container_kit._images.layout import Entry
-from container_kit._images.reserve import with_reserve
-from container_kit._images.store import ImageStore
 from container_kit._spec.descriptor import Descriptor
 from container_kit._spec.digest import Digest
 from container_kit._spec.manifest import Index, Manifest
 from container_kit._spec.media_types import DocumentKind, kind
 from container_kit._state import content_records, records
+from container_kit._store.collect import collect
+from container_kit._store.index_file import IndexEdit
+from container_kit._store.layout import Entry
+from container_kit._store.reserve import with_reserve
+from container_kit._store.store import ImageStore
 from container_kit.errors import ImageError, ImageNotFoundError, InUseError
 
 Document: TypeAlias = "Manifest | Index"

@@ -13,11 +13,8 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from container_kit._images.compression import open_compressed
 from container_kit._images.crew import Crew
-from container_kit._images.durable import storage_errors, write_all
 from container_kit._images.meter import Meter
-from container_kit._images.scratch import scratch_path
 from container_kit._spec.descriptor import Descriptor
 from container_kit._spec.digest import Digest, algorithm_of, short_digest
 from container_kit._spec.manifest import Index, Manifest
@@ -25,12 +22,15 @@ from container_kit._spec.media_types import DOCKER_LAYER_GZIP, DocumentKind, kin
 from container_kit._spec.paths import HostPath
 from container_kit._spec.progress import ProgressCallback
 from container_kit._spec.reference import Reference, parse_reference
+from container_kit._store.compression import open_compressed
+from container_kit._store.durable import storage_errors, write_all
+from container_kit._store.scratch import scratch_path
 from container_kit.errors import ContainerKitError, DigestMismatchError, ImageError
 
 if TYPE_CHECKING:
-    from container_kit._images.layout import Layout
-    from container_kit._images.store import ImageStore
     from container_kit._registry.client import Client
+    from container_kit._store.layout import Layout
+    from container_kit._store.store import ImageStore
 
 Compression: TypeAlias = Literal["zstd", "gzip"]
 

@@ -8,13 +8,13 @@ when the registry cannot say.
 from __future__ import annotations
 
 from container_kit._images.find import find
-from container_kit._images.index_file import Entry
 from container_kit._images.origins import ImageParts, StoredOrigin
 from container_kit._images.pull import pull
 from container_kit._runtime.site import Site
 from container_kit._spec.options import PullPolicy
 from container_kit._spec.platform import Platform, parse_platform
 from container_kit._spec.reference import parse_reference
+from container_kit._store.index_file import Entry
 from container_kit.errors import ImageNotFoundError, RegistryError
 
 

@@ -13,7 +13,6 @@ import signal
 
 import attrs
 
-from container_kit._images.scratch import is_abandoned
 from container_kit._linux import processes
 from container_kit._linux.files import remove_scratch
 from container_kit._linux.processes import ProcessId
@@ -25,6 +24,7 @@ from container_kit._runtime.stop import kill_without_monitor
 from container_kit._spec.ids import ContainerId
 from container_kit._state import records
 from container_kit._state.container_record import ContainerRecord, Phase
+from container_kit._store.scratch import is_abandoned
 from container_kit.errors import ContainerKitError
 
 _ID_LENGTH = 64
@@ -139,7 +139,7 @@ def _remove_scratch(site: Site, *, repair: bool) -> list[Problem]:
     places = (site.home.layers, site.home.ingest)
     found = [name for place in places for name in os.listdir(place) if is_abandoned(name)]
     if found and repair:
-        from container_kit._images.collect import sweep  # loads the store, which most engines need not
+        from container_kit._store.collect import sweep  # loads the store, which most engines need not
 
         sweep(site.images)
     return [Problem(name, "a part of an image of a process that is gone", repaired=repair) for name in found]

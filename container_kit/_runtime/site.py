@@ -22,10 +22,10 @@ from container_kit._state.database import Database
 from container_kit._state.home import Home
 
 if TYPE_CHECKING:  # loaded when an image of the store is first used
-    from container_kit._images.store import ImageStore
     from container_kit._registry.client import Client
     from container_kit._registry.credentials import Credentials
     from container_kit._spec.registries import Registries
+    from container_kit._store.store import ImageStore
 
 
 class Site:
@@ -63,7 +63,7 @@ class Site:
     @cached_property
     def images(self) -> ImageStore:
         """The engine's images and unpacked layers."""
-        from container_kit._images.store import ImageStore
+        from container_kit._store.store import ImageStore
 
         return ImageStore(
             self.home,

@@ -230,7 +230,7 @@ def test_an_image_by_name_is_not_found(engine: ck.Engine) -> None:
 def test_a_pull_policy_that_there_is_not(engine: ck.Engine) -> None:
     """The error lists those that there are."""
     with pytest.raises(errors.InvalidSpecError) as caught:
-        ck.run("alpine:3.20", TRUE, pull="sometimes", engine=engine)  # type: ignore[arg-type]
+        ck.run("alpine:3.20", TRUE, pull="sometimes", engine=engine)  # type: ignore[call-overload]
 
     assert "pull" == caught.value.field
     assert "missing" in caught.value.reason

@@ -10,7 +10,7 @@ import pytest
 
 import container_kit as ck
 from container_kit import errors
-from container_kit._runtime import commit as _commit
+from container_kit._trees import commit as _commit
 from tests.e2e.boxes import Box, make
 
 BASE = "example.org/base:1"

@@ -10,7 +10,7 @@ import pytest
 
 import container_kit as ck
 from container_kit import errors
-from container_kit._runtime.tree_paths import TreePath
+from container_kit._trees.tree_paths import TreePath
 from tests.e2e.boxes import Box, make, run, tree_in, tree_of
 
 AREA = {"file": "old", "dir": "/", "dir/keep": "kept"}

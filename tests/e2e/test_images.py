@@ -132,7 +132,7 @@ def test_names_come_and_go(engine: ck.Engine, base: ck.Image) -> None:
     assert second == ck.Image.get("other.example/team/base:2", engine=engine)
     base.untag()
     second.untag()
-    assert () == base.names
+    assert [] == list(base.names)
     assert base == ck.Image.get(base.short_id, engine=engine)
 
 

@@ -12,8 +12,8 @@ import pytest
 
 import container_kit as ck
 from container_kit import errors
-from container_kit._runtime.open_tree import image_files
-from container_kit._runtime.tree_paths import TreePath, image_path
+from container_kit._trees.open_tree import image_files
+from container_kit._trees.tree_paths import TreePath, image_path
 from tests.e2e.boxes import Box, make, run
 from tests.e2e.patience import eventually
 

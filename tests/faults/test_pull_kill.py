@@ -18,9 +18,9 @@ from pathlib import Path
 import pytest
 
 import container_kit as ck
-from container_kit._images.collect import collect
 from container_kit._images.pull import pull
 from container_kit._spec.digest import Digest
+from container_kit._store.collect import collect
 from tests.conftest import LedgerWatch
 from tests.e2e.interpreters import Interpreters, first_line
 from tests.e2e.patience import eventually

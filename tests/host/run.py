@@ -24,7 +24,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 HOST = CHECKOUT / "tests" / "host"
 PYTEST = [sys.executable, "-B", "-m", "pytest", "-q", "--no-header", "--durations=8", "-p", "no:cacheprovider"]
 STORIES = ["tests/integration", "tests/e2e", "tests/faults"]
-LONGEST = 600  # seconds of one run
+LONGEST = 900  # seconds of one run
 NOTHING_SELECTED = 5  # pytest's exit status
 
 

@@ -15,12 +15,13 @@ from unittest.mock import Mock
 import pytest
 
 import container_kit as ck
+from container_kit._archives import docker_archive as archive_docker
+from container_kit._archives import input as archive_scratch
+from container_kit._archives.load import load
 from container_kit._files.worker import FileWorker
-from container_kit._images import archive_docker, archive_scratch
-from container_kit._images.archive_load import load
-from container_kit._images.collect import collect
-from container_kit._images.store import ImageStore
 from container_kit._spec.oci_config import parse_oci_config
+from container_kit._store.collect import collect
+from container_kit._store.store import ImageStore
 from container_kit.errors import (
     ContainerKitError,
     DigestMismatchError,

@@ -15,12 +15,12 @@ from typing import BinaryIO, cast
 import pytest
 
 import container_kit as ck
-from container_kit._images.archive_load import load
-from container_kit._images.collect import collect
-from container_kit._images.store import ImageStore
+from container_kit._archives.load import load
 from container_kit._spec.digest import Digest
 from container_kit._spec.manifest import Manifest
 from container_kit._spec.progress import Progress
+from container_kit._store.collect import collect
+from container_kit._store.store import ImageStore
 from container_kit.errors import ImageError, ImageNotFoundError, InvalidSpecError
 from tests.archives import (
     COMPRESSIONS,
@@ -145,7 +145,7 @@ def test_the_same_archive_may_be_loaded_by_many_at_once(store: ImageStore) -> No
 LOADER = """
 import sys
 import container_kit as ck
-from container_kit._images.archive_load import load
+from container_kit._archives.load import load
 with ck.Engine(root=sys.argv[1], runtime=sys.argv[2]) as engine:
     load(engine.site.images, open(0, "rb", buffering=0))
 """

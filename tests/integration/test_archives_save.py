@@ -13,13 +13,13 @@ from typing import Any, BinaryIO, Literal, cast
 import pytest
 
 import container_kit as ck
-from container_kit._images.archive_load import load
-from container_kit._images.archive_save import save
-from container_kit._images.index_file import Entry
-from container_kit._images.store import ImageStore
+from container_kit._archives.load import load
+from container_kit._archives.save import save
 from container_kit._spec.digest import Digest
 from container_kit._spec.platform import parse_platform
 from container_kit._spec.progress import Progress
+from container_kit._store.index_file import Entry
+from container_kit._store.store import ImageStore
 from container_kit.errors import ContainerKitError, DigestMismatchError, ImageNotFoundError, InvalidSpecError
 from tests.archives import oci_members, read_tar, write_tar
 from tests.small_images import (

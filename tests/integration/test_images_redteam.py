@@ -18,10 +18,10 @@ from container_kit._files import conversation
 from container_kit._files.view import directory_view
 from container_kit._files.worker import FileWorker
 from container_kit._images import make
-from container_kit._images.claims import claim_work
 from container_kit._linux import idmap
 from container_kit._registry.login import Login
 from container_kit._spec.paths import HostPath
+from container_kit._store.claims import claim_work
 from tests.fault_registry import FaultRegistry, redirect, refuse
 from tests.fault_registry import fault_registry as fault_registry
 from tests.fault_registry import second_registry as second_registry

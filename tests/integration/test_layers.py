@@ -12,11 +12,11 @@ import pytest
 
 from container_kit._files.view import directory_view
 from container_kit._files.worker import FileStatus, FileWorker
-from container_kit._images.store import ImageStore
 from container_kit._spec.manifest import Manifest
 from container_kit._spec.paths import HostPath
 from container_kit._spec.progress import Progress
 from container_kit._state import content_records
+from container_kit._store.store import ImageStore
 from container_kit.errors import (
     DigestMismatchError,
     ImageError,

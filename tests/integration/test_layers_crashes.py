@@ -19,13 +19,13 @@ import attrs
 import pytest
 
 from container_kit._files.worker import FileWorker
-from container_kit._images import layers as under_test
-from container_kit._images.claims import claim_work
-from container_kit._images.layers import Layers
-from container_kit._images.store import ImageStore
-from container_kit._images.unpack import Cancellation
 from container_kit._linux import processes
 from container_kit._state import content_records
+from container_kit._store import layers as under_test
+from container_kit._store.claims import claim_work
+from container_kit._store.layers import Layers
+from container_kit._store.store import ImageStore
+from container_kit._store.unpack import Cancellation
 from container_kit.errors import HostError, StorageFullError
 from tests.conftest import LedgerWatch
 from tests.small_images import make_tar, noise
@@ -139,7 +139,7 @@ def test_many_processes_unpack_a_layer_once(tmp_path: Path, store: ImageStore) -
 
 def test_a_killed_unpacker_leaves_nothing_visible(tmp_path: Path, store: ImageStore) -> None:
     """At whatever moment; the next one does the work, and the sweep removes the rest."""
-    from container_kit._images.collect import sweep
+    from container_kit._store.collect import sweep
 
     layer = put_layer(store, make_tar(MANY))
     process = start_unpacking(tmp_path)
@@ -298,8 +298,8 @@ from pathlib import Path
 from tests.stores import *
 from tests.small_images import *
 from container_kit.errors import StorageFullError
-from container_kit._images.collect import collect
-from container_kit._images.ingest import begin_blob
+from container_kit._store.collect import collect
+from container_kit._store.ingest import begin_blob
 
 store = open_store(Path(sys.argv[1]))
 small = put_layer(store, make_tar({"small": b"1"}))

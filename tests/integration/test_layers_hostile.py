@@ -12,10 +12,10 @@ from pathlib import Path
 import attrs
 import pytest
 
-from container_kit._images import layers as under_test
-from container_kit._images.ingest import GrowingFile, begin_blob
-from container_kit._images.store import ImageStore
 from container_kit._state import content_records
+from container_kit._store import layers as under_test
+from container_kit._store.ingest import GrowingFile, begin_blob
+from container_kit._store.store import ImageStore
 from container_kit.errors import (
     DigestMismatchError,
     ImageError,
@@ -108,8 +108,8 @@ def test_an_unsafe_archive_leaves_nothing(store: ImageStore, name: str) -> None:
 
 def test_an_entry_bomb_ends(store: ImageStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """More files, or more bytes, than a layer may have; disk and memory are as before."""
-    from container_kit._images import unpack
-    from container_kit._images.compression import Limits
+    from container_kit._store import unpack
+    from container_kit._store.compression import Limits
 
     original = unpack.unpack_layer
     for limits in (Limits(entries=100), Limits(bytes=100_000)):

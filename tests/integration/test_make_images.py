@@ -12,10 +12,8 @@ from pathlib import Path
 import pytest
 
 import container_kit as ck
+from container_kit._archives.load import load
 from container_kit._images import describe
-from container_kit._images.archive_load import load
-from container_kit._images.collect import collect
-from container_kit._images.index_file import Entry
 from container_kit._images.make import (
     Note,
     Packing,
@@ -24,12 +22,14 @@ from container_kit._images.make import (
     with_config,
     with_layer,
 )
-from container_kit._images.store import ImageStore
 from container_kit._spec.digest import Digest
 from container_kit._spec.image_config import ImageConfig
 from container_kit._spec.manifest import Manifest
 from container_kit._spec.oci_config import OciConfig
 from container_kit._spec.progress import Progress
+from container_kit._store.collect import collect
+from container_kit._store.index_file import Entry
+from container_kit._store.store import ImageStore
 from container_kit.errors import (
     ContainerKitError,
     ImageError,

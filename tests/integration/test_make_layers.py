@@ -12,12 +12,12 @@ import pytest
 
 import container_kit as ck
 from container_kit._images import layer_stream
-from container_kit._images.collect import collect
 from container_kit._images.make import add_layer, compose, import_tar
-from container_kit._images.store import ImageStore
 from container_kit._spec.oci_config import HistoryEntry, new_oci_config
 from container_kit._spec.platform import host_platform
 from container_kit._spec.progress import Progress
+from container_kit._store.collect import collect
+from container_kit._store.store import ImageStore
 from tests.small_images import digest_of, make_tar, noise
 
 ROOT = make_tar({"etc/": b"", "etc/os-release": b"ID=small\n", "bin/": b"", "bin/tool": noise(30_000)})

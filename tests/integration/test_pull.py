@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 import container_kit as ck
-from container_kit._images.index_file import Entry
 from container_kit._images.pull import pull
 from container_kit._spec.digest import Digest
 from container_kit._spec.progress import Progress
+from container_kit._store.index_file import Entry
 from container_kit.errors import (
     DigestMismatchError,
     ImageError,

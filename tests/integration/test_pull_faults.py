@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 import container_kit as ck
-from container_kit._images.index_file import Entry
 from container_kit._images.pull import pull
 from container_kit._registry.retrying import Patience
 from container_kit._spec.registries import Registries
+from container_kit._store.index_file import Entry
 from container_kit.errors import (
     AuthenticationError,
     DigestMismatchError,

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 import container_kit as ck
-from container_kit._images.index_file import Entry
 from container_kit._images.pull import pull
 from container_kit._spec.digest import Digest
 from container_kit._spec.platform import Platform, parse_platform
+from container_kit._store.index_file import Entry
 from container_kit.errors import ImageError, ImageNotFoundError
 from tests.conftest import LedgerWatch
 from tests.image_places import Place, open_client

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 import container_kit as ck
-from container_kit._images.collect import collect
 from container_kit._images.pull import pull
 from container_kit._images.push import push
 from container_kit._registry.client import Client
 from container_kit._registry.credentials import Credentials, Login
 from container_kit._spec.digest import Digest
 from container_kit._spec.registries import Registries
+from container_kit._store.collect import collect
 from container_kit.errors import AuthenticationError, ImageUnreachableError
 from tests.conftest import LedgerWatch
 from tests.image_places import Place

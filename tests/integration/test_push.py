@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 import container_kit as ck
-from container_kit._images.index_file import Entry
 from container_kit._images.pull import pull
 from container_kit._images.push import push
 from container_kit._images.upload import Compression
 from container_kit._spec.descriptor import Descriptor
 from container_kit._spec.digest import Digest
 from container_kit._spec.progress import Progress
+from container_kit._store.index_file import Entry
 from container_kit.errors import ImageError, InvalidReferenceError
 from tests.conftest import LedgerWatch
 from tests.image_places import Place, open_client

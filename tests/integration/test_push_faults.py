@@ -9,10 +9,10 @@ from collections.abc import Iterator
 import pytest
 
 import container_kit as ck
-from container_kit._images.index_file import Entry
 from container_kit._images.push import push
 from container_kit._registry.retrying import Patience
 from container_kit._spec.digest import Digest
+from container_kit._store.index_file import Entry
 from container_kit.errors import AuthenticationError, RateLimitedError, RegistryError
 from tests.conftest import LedgerWatch
 from tests.fault_registry import FaultRegistry, Reply, Seen, refuse

@@ -12,10 +12,6 @@ from pathlib import Path
 import attrs
 import pytest
 
-from container_kit._images import collect as under_test
-from container_kit._images.collect import Collected, collect
-from container_kit._images.layout import Entry
-from container_kit._images.store import ImageStore
 from container_kit._linux import processes
 from container_kit._spec.container_config import ContainerConfig
 from container_kit._spec.digest import Digest, parse_digest
@@ -25,6 +21,10 @@ from container_kit._spec.paths import ContainerPath, HostPath
 from container_kit._spec.root_filesystem import OverlayLayers, RootFilesystem
 from container_kit._state import content_records, records
 from container_kit._state.container_record import ContainerRecord
+from container_kit._store import collect as under_test
+from container_kit._store.collect import Collected, collect
+from container_kit._store.layout import Entry
+from container_kit._store.store import ImageStore
 from container_kit.errors import StateError
 from tests.conftest import LedgerWatch
 from tests.small_images import SmallImage, make_image, make_index, make_tar, noise
@@ -254,7 +254,7 @@ def test_a_lease_taken_before_looking_protects_what_is_seen(store: ImageStore) -
     digests = [store.layout.put(one) for one in data]
     program = (
         "import sys; from pathlib import Path; from tests.stores import open_store\n"
-        "from container_kit._images.collect import collect\n"
+        "from container_kit._store.collect import collect\n"
         "store = open_store(Path(sys.argv[1])); print('go', flush=True)\n"
         "while not store.layout.has(sys.argv[2]): pass\n"
         "for _ in range(20): collect(store)\n"

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from container_kit._images.collect import Collected, collect
-from container_kit._images.store import ImageStore
+from container_kit._store.collect import Collected, collect
+from container_kit._store.store import ImageStore
 from tests.conftest import LedgerWatch
 from tests.small_images import make_image, make_tar, noise
 from tests.stores import close_store, open_store, put_image, read_files

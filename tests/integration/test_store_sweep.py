@@ -10,11 +10,11 @@ from pathlib import Path
 import attrs
 import pytest
 
-from container_kit._images.collect import Collected, collect, sweep
-from container_kit._images.ingest import begin_blob, partial_path
-from container_kit._images.scratch import is_abandoned, scratch_path
-from container_kit._images.store import ImageStore
 from container_kit._linux import processes
+from container_kit._store.collect import Collected, collect, sweep
+from container_kit._store.ingest import begin_blob, partial_path
+from container_kit._store.scratch import is_abandoned, scratch_path
+from container_kit._store.store import ImageStore
 from tests.conftest import LedgerWatch
 from tests.small_images import make_tar
 from tests.stores import close_store, descriptor_of, make_layer, open_store, put_blob

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 import container_kit as ck
 from container_kit._files.view import View, directory_view, overlay_view
 from container_kit._files.worker import FileWorker
-from container_kit._images.index_file import Entry
 from container_kit._images.make import Packing, add_directory, add_layer, import_tar, with_layer
-from container_kit._images.store import ImageStore
 from container_kit._spec.paths import HostPath
+from container_kit._store.index_file import Entry
+from container_kit._store.store import ImageStore
 from tests.small_images import digest_of
 
 # A file's bytes, a symlink's target, or a directory's entries.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from container_kit._images.store import ImageStore
+from container_kit._store.store import ImageStore
 from tests.stores import close_store, open_store
 
 

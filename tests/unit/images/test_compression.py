@@ -16,8 +16,8 @@ from collections.abc import Callable
 import pytest
 import zstandard
 
-from container_kit._images import compression as under_test
-from container_kit._images.compression import Limits, open_compressed, open_decompressed, sniff
+from container_kit._store import compression as under_test
+from container_kit._store.compression import Limits, open_compressed, open_decompressed, sniff
 from container_kit.errors import UnsafeArchiveError
 
 FORMATS = ("gzip", "zstd", "bzip2", "xz")

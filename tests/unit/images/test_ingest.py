@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from container_kit._images import claims
-from container_kit._images.claims import claim_work
-from container_kit._images.ingest import BlobWriter, GrowingFile, begin_blob, partial_path
-from container_kit._images.store import ImageStore
 from container_kit._spec.descriptor import Descriptor
 from container_kit._spec.paths import HostPath
+from container_kit._store import claims
+from container_kit._store.claims import claim_work
+from container_kit._store.ingest import BlobWriter, GrowingFile, begin_blob, partial_path
+from container_kit._store.store import ImageStore
 from container_kit.errors import DigestMismatchError, ImageError
 from tests.small_images import noise
 from tests.stores import descriptor_of
@@ -239,7 +239,7 @@ import sys
 from pathlib import Path
 from tests.stores import open_store, descriptor_of
 from tests.small_images import noise
-from container_kit._images.ingest import begin_blob
+from container_kit._store.ingest import begin_blob
 store = open_store(Path(sys.argv[1]))
 data = noise(3_000_000)
 print("ready", flush=True)

@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 import pytest
 
-from container_kit._images.store import ImageStore
+from container_kit._store.store import ImageStore
 from container_kit.errors import (
     DigestMismatchError,
     ImageError,

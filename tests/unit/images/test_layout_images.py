@@ -5,11 +5,11 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from container_kit._images.layout import Entry
-from container_kit._images.store import ImageStore
 from container_kit._spec.descriptor import Descriptor
 from container_kit._spec.manifest import Index, Manifest
 from container_kit._spec.platform import parse_platform
+from container_kit._store.layout import Entry
+from container_kit._store.store import ImageStore
 from container_kit.errors import (
     ImageError,
     ImageNotFoundError,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from container_kit._runtime.copy_rules import Kind, Landing, Source, find_landing, last_name, without_end
+from container_kit._trees.copy_rules import Kind, Landing, Source, find_landing, last_name, without_end
 from container_kit.errors import PathNotADirectoryError, PathNotFoundError
 
 FILE = Source.of("/src/name", is_directory=False)

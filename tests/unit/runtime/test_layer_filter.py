@@ -7,7 +7,7 @@ import tarfile
 
 import pytest
 
-from container_kit._runtime.layer_filter import drop_entries
+from container_kit._trees.layer_filter import drop_entries
 from container_kit.errors import UnsafeArchiveError
 
 LONG = "deep/" * 40 + "name"

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from container_kit._runtime.pouring import ProducedStream, copy_stream, feed, pour, write_all
+from container_kit._trees.pouring import ProducedStream, copy_stream, feed, pour, write_all
 
 Pour = Callable[[Callable[[int], object], Callable[[int], object]], object]
 

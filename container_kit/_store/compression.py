@@ -16,7 +16,7 @@ from typing import Protocol, cast
 
 import attrs
 
-from container_kit._images.inflate import (
+from container_kit._store.inflate import (
     LARGEST_PIECE,
     LARGEST_WINDOW,
     Frame,

@@ -17,10 +17,6 @@ from typing import TYPE_CHECKING
 
 from container_kit._files.view import directory_view
 from container_kit._files.worker import Counts, FileWorker
-from container_kit._images.claims import Claim, claim_work
-from container_kit._images.durable import storage_errors
-from container_kit._images.scratch import scratch_path
-from container_kit._images.unpack import Cancellation, LayerSource, unpack_layer
 from container_kit._linux import processes, shim
 from container_kit._spec.descriptor import Descriptor
 from container_kit._spec.digest import Digest
@@ -30,10 +26,14 @@ from container_kit._spec.paths import HostPath
 from container_kit._spec.progress import ProgressCallback
 from container_kit._state import content_records
 from container_kit._state.content_records import LayerRecord
+from container_kit._store.claims import Claim, claim_work
+from container_kit._store.durable import storage_errors
+from container_kit._store.scratch import scratch_path
+from container_kit._store.unpack import Cancellation, LayerSource, unpack_layer
 from container_kit.errors import ContainerKitError, HostError, ImageError
 
 if TYPE_CHECKING:
-    from container_kit._images.store import ImageStore
+    from container_kit._store.store import ImageStore
 
 UNPACKING = ".unpack"
 _SETTLED_SECONDS = 60.0

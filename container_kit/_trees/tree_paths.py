@@ -22,8 +22,8 @@ from typing import IO, Any, BinaryIO, Literal, TextIO, overload
 
 from container_kit._files.worker import FileStatus, FileWorker
 from container_kit._runtime.site import Site
-from container_kit._runtime.tree_files import ContainerTree, ImageTree, Tree, open_in_tree, stat_result_of
 from container_kit._spec.root_filesystem import RootFilesystem
+from container_kit._trees.tree_files import ContainerTree, ImageTree, Tree, open_in_tree, stat_result_of
 from container_kit.errors import (
     InvalidSpecError,
     PathExistsError,

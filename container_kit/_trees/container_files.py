@@ -29,7 +29,6 @@ from contextlib import contextmanager
 from container_kit._files.view import View, container_view
 from container_kit._files.worker import FileWorker
 from container_kit._linux import processes
-from container_kit._runtime import container_views
 from container_kit._runtime.container_locks import LONGEST, PATIENCE, SHORTEST, hold_directory
 from container_kit._runtime.failures import typed_refusals
 from container_kit._runtime.site import Site
@@ -38,6 +37,7 @@ from container_kit._spec.lifecycle import Status
 from container_kit._spec.mounts import Mount, MountKind
 from container_kit._spec.paths import HostPath
 from container_kit._spec.root_filesystem import RootFilesystem
+from container_kit._trees import container_views
 from container_kit.errors import HostError, InvalidTransitionError, LockTimeoutError
 
 _LAUNCH_SECONDS = 5.0

@@ -23,19 +23,19 @@ import attrs
 
 from container_kit._files.view import directory_view
 from container_kit._files.worker import FileWorker, UnpackOptions
-from container_kit._images.archive_input import BEGINNING, open_any, open_source
-from container_kit._images.compression import sniff
 from container_kit._images.crew import Crew
-from container_kit._images.durable import CONTENT_MODE, storage_errors, sync_directory, write_all
+from container_kit._images.given import BEGINNING, open_any, open_source
 from container_kit._images.layer_stream import tell_nobody
-from container_kit._images.layout import Layout
 from container_kit._images.meter import Meter
 from container_kit._images.pipes import open_pipe
-from container_kit._images.scratch import scratch_path
-from container_kit._images.store import ImageStore
 from container_kit._spec.digest import Digest
 from container_kit._spec.paths import HostPath
 from container_kit._spec.progress import ProgressCallback
+from container_kit._store.compression import sniff
+from container_kit._store.durable import CONTENT_MODE, storage_errors, sync_directory, write_all
+from container_kit._store.layout import Layout
+from container_kit._store.scratch import scratch_path
+from container_kit._store.store import ImageStore
 from container_kit.errors import ContainerKitError, ImageError, PathError
 
 MOST_DOCUMENT_BYTES = 4 << 20

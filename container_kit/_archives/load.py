@@ -17,21 +17,21 @@ from typing import BinaryIO
 
 import attrs
 
-from container_kit._images.archive_docker import LISTING, read_docker_images
-from container_kit._images.archive_oci import MARKER, TOP, read_oci_images
-from container_kit._images.archive_scratch import Scratch, open_archive
-from container_kit._images.archived import ArchivedBlob, ArchivedImage, check_names
+from container_kit._archives.contents import ArchivedBlob, ArchivedImage, check_names
+from container_kit._archives.docker_archive import LISTING, read_docker_images
+from container_kit._archives.input import Scratch, open_archive
+from container_kit._archives.oci_archive import MARKER, TOP, read_oci_images
 from container_kit._images.crew import Crew
-from container_kit._images.index_file import Entry
-from container_kit._images.layers import pair_layers
-from container_kit._images.store import ImageStore
-from container_kit._images.unpack import Cancellation
 from container_kit._spec.descriptor import Descriptor
 from container_kit._spec.digest import Digest, algorithm_of
 from container_kit._spec.platform import Platform, host_platform
 from container_kit._spec.progress import Progress, ProgressCallback
 from container_kit._spec.reference import parse_reference
 from container_kit._spec.text import check_strings
+from container_kit._store.index_file import Entry
+from container_kit._store.layers import pair_layers
+from container_kit._store.store import ImageStore
+from container_kit._store.unpack import Cancellation
 from container_kit.errors import DigestMismatchError, ImageError, ImageNotFoundError
 
 _MOST_THREADS = 4

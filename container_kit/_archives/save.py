@@ -18,14 +18,10 @@ from typing import BinaryIO, Literal, assert_never
 
 import attrs
 
-from container_kit._images.archive_docker import LISTING
-from container_kit._images.archive_oci import MARKER, NAME_ANNOTATIONS, TOP
-from container_kit._images.archive_output import CHUNK, ArchiveWriter, open_target
-from container_kit._images.compression import open_compressed, open_decompressed
-from container_kit._images.index_file import Entry
-from container_kit._images.layout import Layout
+from container_kit._archives.docker_archive import LISTING
+from container_kit._archives.oci_archive import MARKER, NAME_ANNOTATIONS, TOP
+from container_kit._archives.output import CHUNK, ArchiveWriter, open_target
 from container_kit._images.meter import Meter
-from container_kit._images.store import ImageStore
 from container_kit._spec.descriptor import Descriptor
 from container_kit._spec.digest import Digest, algorithm_of, digest_of, hex_of, short_digest
 from container_kit._spec.manifest import Index, Manifest, encode_manifest
@@ -35,6 +31,10 @@ from container_kit._spec.platform import Platform
 from container_kit._spec.progress import Progress, ProgressCallback
 from container_kit._spec.reference import parse_reference
 from container_kit._spec.strict_json import encode_json
+from container_kit._store.compression import open_compressed, open_decompressed
+from container_kit._store.index_file import Entry
+from container_kit._store.layout import Layout
+from container_kit._store.store import ImageStore
 from container_kit.errors import ContainerKitError, DigestMismatchError, InvalidSpecError
 
 

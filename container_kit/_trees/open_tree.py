@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from typing import BinaryIO
 
-from container_kit._runtime import copying
-from container_kit._runtime import export as _export
-from container_kit._runtime.copying import CopyOptions, Owner
 from container_kit._runtime.site import Site
-from container_kit._runtime.tree_files import ContainerTree, ImageTree, Tree
-from container_kit._runtime.tree_paths import TreePath
 from container_kit._spec.root_filesystem import RootFilesystem
+from container_kit._trees import copying
+from container_kit._trees import export as _export
+from container_kit._trees.copying import CopyOptions, Owner
+from container_kit._trees.tree_files import ContainerTree, ImageTree, Tree
+from container_kit._trees.tree_paths import TreePath
 from container_kit.errors import InvalidSpecError
 
 

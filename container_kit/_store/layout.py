@@ -17,10 +17,6 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from container_kit._images.durable import CONTENT_MODE, make_directory, storage_errors, write_whole
-from container_kit._images.index_file import Entry, IndexEdit, entries_of, rows_of
-from container_kit._images.reserve import keep_reserve
-from container_kit._images.scratch import scratch_path
 from container_kit._spec.descriptor import Descriptor
 from container_kit._spec.digest import Digest, algorithm_of, digest_of, hex_of, short_digest
 from container_kit._spec.manifest import Index, Manifest, parse_document
@@ -31,6 +27,10 @@ from container_kit._spec.platform import Platform, choose_platform, host_platfor
 from container_kit._spec.strict_json import parse_json
 from container_kit._state.home import Home
 from container_kit._state.locks import hold_lock
+from container_kit._store.durable import CONTENT_MODE, make_directory, storage_errors, write_whole
+from container_kit._store.index_file import Entry, IndexEdit, entries_of, rows_of
+from container_kit._store.reserve import keep_reserve
+from container_kit._store.scratch import scratch_path
 from container_kit.errors import (
     ContainerKitError,
     DigestMismatchError,

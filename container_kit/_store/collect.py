@@ -15,17 +15,17 @@ import attrs
 
 from container_kit._files.view import directory_view
 from container_kit._files.worker import FileWorker
-from container_kit._images.claims import remove_unclaimed
-from container_kit._images.durable import CONTENT_MODE, storage_errors
-from container_kit._images.ingest import PARTIAL
-from container_kit._images.layers import UNPACKING
-from container_kit._images.marks import Marks, mark
-from container_kit._images.reserve import keep_reserve
-from container_kit._images.scratch import is_abandoned, scratch_path
-from container_kit._images.store import ImageStore
 from container_kit._spec.digest import Digest, parse_digest
 from container_kit._spec.paths import HostPath
 from container_kit._state import content_records
+from container_kit._store.claims import remove_unclaimed
+from container_kit._store.durable import CONTENT_MODE, storage_errors
+from container_kit._store.ingest import PARTIAL
+from container_kit._store.layers import UNPACKING
+from container_kit._store.marks import Marks, mark
+from container_kit._store.reserve import keep_reserve
+from container_kit._store.scratch import is_abandoned, scratch_path
+from container_kit._store.store import ImageStore
 from container_kit.errors import InvalidDigestError
 
 _PARTIAL_SECONDS = 7 * 24 * 3600.0

@@ -21,12 +21,9 @@ import attrs
 
 from container_kit._files.worker import FileWorker, PackOptions
 from container_kit._plan.process import argv_of
-from container_kit._runtime import changes as _changes
 from container_kit._runtime import stop as _stop
 from container_kit._runtime.container_locks import PATIENCE, hold_directory
 from container_kit._runtime.failures import typed_refusals
-from container_kit._runtime.layer_filter import drop_entries
-from container_kit._runtime.pouring import pour
 from container_kit._runtime.site import Site
 from container_kit._runtime.status import Look, find
 from container_kit._spec.digest import Digest
@@ -35,6 +32,9 @@ from container_kit._spec.lifecycle import Status
 from container_kit._spec.progress import ProgressCallback
 from container_kit._state import journal
 from container_kit._state.container_record import ContainerRecord
+from container_kit._trees import changes as _changes
+from container_kit._trees.layer_filter import drop_entries
+from container_kit._trees.pouring import pour
 from container_kit.errors import (
     ContainerNotFoundError,
     ImageError,
@@ -44,13 +44,13 @@ from container_kit.errors import (
 )
 
 if TYPE_CHECKING:  # loaded when something is committed
-    from container_kit._images.index_file import Entry
     from container_kit._images.layer_stream import Compression
     from container_kit._images.make import Note
-    from container_kit._images.store import Lease
     from container_kit._spec.descriptor import Descriptor
     from container_kit._spec.manifest import Manifest
     from container_kit._spec.oci_config import OciConfig
+    from container_kit._store.index_file import Entry
+    from container_kit._store.store import Lease
 
 _Layer = tuple["Descriptor", Digest]
 

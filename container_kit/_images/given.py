@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from io import FileIO
 from typing import BinaryIO
 
-from container_kit._images.compression import Decompressed, open_decompressed, sniff
-from container_kit._images.durable import storage_errors
+from container_kit._store.compression import Decompressed, open_decompressed, sniff
+from container_kit._store.durable import storage_errors
 
 BEGINNING = 16  # bytes; enough to tell the compression
 

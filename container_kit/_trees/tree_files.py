@@ -12,9 +12,9 @@ from typing import IO, Any, BinaryIO, Protocol, cast
 import attrs
 
 from container_kit._files.worker import FileStatus, FileWorker
-from container_kit._runtime.container_files import open_files, open_root
 from container_kit._runtime.site import Site
 from container_kit._spec.root_filesystem import RootFilesystem
+from container_kit._trees.container_files import open_files, open_root
 from container_kit.errors import InvalidSpecError, path_error
 
 _FLAGS = {

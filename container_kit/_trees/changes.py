@@ -19,14 +19,14 @@ import attrs
 from container_kit._files.view import directory_view
 from container_kit._files.worker import FileStatus, FileWorker, PackOptions
 from container_kit._plan import etc_files
-from container_kit._runtime import container_views
 from container_kit._runtime.failures import typed_refusals
-from container_kit._runtime.pouring import pour
 from container_kit._runtime.site import Site
 from container_kit._runtime.status import find
 from container_kit._spec.paths import HostPath
 from container_kit._spec.root_filesystem import OverlayLayers
 from container_kit._state.container_record import ContainerRecord
+from container_kit._trees import container_views
+from container_kit._trees.pouring import pour
 from container_kit.errors import PathNotADirectoryError, PathNotFoundError
 
 ChangeKind: TypeAlias = Literal["A", "C", "D"]

@@ -21,8 +21,11 @@ import attrs
 
 from container_kit._files.worker import FileStatus, FileWorker, PackOptions, UnpackOptions
 from container_kit._plan.identity import resolve_identity
-from container_kit._runtime import container_views, single_files
-from container_kit._runtime.copy_rules import (
+from container_kit._runtime.site import Site
+from container_kit._spec.paths import HostPath
+from container_kit._spec.text import check_text
+from container_kit._trees import container_views, single_files
+from container_kit._trees.copy_rules import (
     Kind,
     Landing,
     Source,
@@ -31,11 +34,8 @@ from container_kit._runtime.copy_rules import (
     last_name,
     without_end,
 )
-from container_kit._runtime.pouring import copy_stream, feed, pour
-from container_kit._runtime.single_files import typed_paths
-from container_kit._runtime.site import Site
-from container_kit._spec.paths import HostPath
-from container_kit._spec.text import check_text
+from container_kit._trees.pouring import copy_stream, feed, pour
+from container_kit._trees.single_files import typed_paths
 from container_kit.errors import HostError, InvalidSpecError, InvalidUserError, PathNotFoundError, path_error
 
 Owner: TypeAlias = int | str | tuple[int, int] | None
@@ -117,7 +117,7 @@ def write_archive(site: Site, inside: FileWorker, archive: BinaryIO, destination
         UnsafeArchiveError: the archive is malformed or leads out of the tree; `entry` says where.
         PathError: the destination is missing or no directory, or the kernel refuses.
     """
-    from container_kit._images.archive_input import open_any
+    from container_kit._images.given import open_any
 
     kind, real = _arrival(inside, destination)
     if kind is not Kind.DIRECTORY:

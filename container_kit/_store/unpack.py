@@ -23,16 +23,16 @@ import attrs
 
 from container_kit._files.view import directory_view
 from container_kit._files.worker import Counts, FileWorker, UnpackOptions
-from container_kit._images.compression import DEFAULT_LIMITS, Decompressed, Limits, open_decompressed
 from container_kit._spec.descriptor import Descriptor
 from container_kit._spec.digest import Digest, algorithm_of, short_digest
 from container_kit._spec.media_types import layer_compression
 from container_kit._spec.paths import HostPath
 from container_kit._spec.progress import Progress, ProgressCallback
+from container_kit._store.compression import DEFAULT_LIMITS, Decompressed, Limits, open_decompressed
 from container_kit.errors import ContainerKitError, DigestMismatchError, HostError
 
 if TYPE_CHECKING:
-    from container_kit._images.store import ImageStore
+    from container_kit._store.store import ImageStore
 
 Read = Callable[[int], bytes]
 

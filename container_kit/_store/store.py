@@ -12,14 +12,14 @@ import secrets
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
-from container_kit._images.layers import Layers
-from container_kit._images.layout import Layout
 from container_kit._linux import processes
 from container_kit._spec.digest import Digest
 from container_kit._spec.facts import IdMap, OverlayForm
 from container_kit._state import content_records
 from container_kit._state.database import Database
 from container_kit._state.home import Home
+from container_kit._store.layers import Layers
+from container_kit._store.layout import Layout
 
 
 class ImageStore:

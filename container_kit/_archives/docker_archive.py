@@ -14,8 +14,8 @@ from collections.abc import Mapping
 
 import attrs
 
-from container_kit._images.archive_scratch import MOST_DOCUMENT_BYTES, Measured, Scratch
-from container_kit._images.archived import MOST_IMAGES, ArchivedBlob, ArchivedImage, parse_names
+from container_kit._archives.contents import MOST_IMAGES, ArchivedBlob, ArchivedImage, parse_names
+from container_kit._archives.input import MOST_DOCUMENT_BYTES, Measured, Scratch
 from container_kit._spec.descriptor import Descriptor
 from container_kit._spec.digest import Digest, algorithm_of, digest_of
 from container_kit._spec.documents import read_list, read_object, read_text, read_texts

@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from typing import BinaryIO
 
-from container_kit._images.durable import storage_errors, write_all
+from container_kit._store.durable import storage_errors, write_all
 from container_kit.errors import ImageError
 
 CHUNK = 1 << 20

@@ -7,13 +7,13 @@ from collections.abc import Iterable
 
 import attrs
 
-from container_kit._images.index_file import Entry
-from container_kit._images.store import ImageStore
 from container_kit._spec.descriptor import Descriptor
 from container_kit._spec.digest import Digest, parse_digest
 from container_kit._spec.manifest import Index, Manifest, parse_document
 from container_kit._spec.media_types import DocumentKind, kind
 from container_kit._state import content_records, records
+from container_kit._store.index_file import Entry
+from container_kit._store.store import ImageStore
 from container_kit.errors import ImageError, InvalidDigestError
 
 _DEEPEST = 16  # far more than an image may have: what is kept is not what is good

@@ -17,9 +17,9 @@ from collections.abc import Iterator, Mapping
 
 import attrs
 
-from container_kit._images.archive_docker import LISTING, read_repo_tags
-from container_kit._images.archive_scratch import Scratch
-from container_kit._images.archived import MOST_IMAGES, ArchivedBlob, ArchivedImage, parse_names
+from container_kit._archives.contents import MOST_IMAGES, ArchivedBlob, ArchivedImage, parse_names
+from container_kit._archives.docker_archive import LISTING, read_repo_tags
+from container_kit._archives.input import Scratch
 from container_kit._spec.descriptor import Descriptor
 from container_kit._spec.digest import Digest, algorithm_of, hex_of
 from container_kit._spec.manifest import Index, Manifest, parse_document

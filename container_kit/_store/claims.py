@@ -17,8 +17,8 @@ from collections.abc import Callable
 
 import attrs
 
-from container_kit._images.scratch import scratch_path
 from container_kit._spec.paths import HostPath
+from container_kit._store.scratch import scratch_path
 
 STALL_SECONDS = 10.0
 _PAUSE = 0.01

@@ -17,9 +17,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
 from container_kit._files.worker import FileStatus, FileWorker, UnpackOptions
-from container_kit._runtime.copy_rules import Landing
-from container_kit._runtime.pouring import CHUNK_BYTES, pour, write_all
 from container_kit._spec.facts import IdMap, IdRange
+from container_kit._trees.copy_rules import Landing
+from container_kit._trees.pouring import CHUNK_BYTES, pour, write_all
 from container_kit.errors import ContainerKitError, PathError, PathNotADirectoryError, PathNotFoundError, path_error
 
 if TYPE_CHECKING:

@@ -7,13 +7,13 @@ from contextlib import ExitStack, suppress
 from typing import BinaryIO, cast
 
 from container_kit._files.worker import FileWorker, PackOptions
-from container_kit._runtime.container_files import open_files
-from container_kit._runtime.copy_rules import last_name
-from container_kit._runtime.copying import find_source
 from container_kit._runtime.failures import typed_refusals
-from container_kit._runtime.pouring import CHUNK_BYTES, ProducedStream, pour
 from container_kit._runtime.site import Site
-from container_kit._runtime.tree_files import Tree
+from container_kit._trees.container_files import open_files
+from container_kit._trees.copy_rules import last_name
+from container_kit._trees.copying import find_source
+from container_kit._trees.pouring import CHUNK_BYTES, ProducedStream, pour
+from container_kit._trees.tree_files import Tree
 
 
 def export(site: Site, container_id: str, target: str | BinaryIO) -> None:

@@ -17,16 +17,16 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from container_kit._images.claims import STALL_SECONDS, Claim, claim_work
-from container_kit._images.durable import CONTENT_MODE, storage_errors, sync_directory, write_all
-from container_kit._images.layout import Layout
 from container_kit._spec.descriptor import Descriptor
 from container_kit._spec.digest import Digest, algorithm_of, short_digest
 from container_kit._spec.paths import HostPath
+from container_kit._store.claims import STALL_SECONDS, Claim, claim_work
+from container_kit._store.durable import CONTENT_MODE, storage_errors, sync_directory, write_all
+from container_kit._store.layout import Layout
 from container_kit.errors import DigestMismatchError, ImageError, StorageFullError
 
 if TYPE_CHECKING:
-    from container_kit._images.store import ImageStore
+    from container_kit._store.store import ImageStore
 
 PARTIAL = ".partial"
 _PIECE = 1 << 20

@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import attrs
+
 from container_kit._images.host import choose_directories
 from container_kit._images.origins import DirectoryOrigin, HostOrigin
 from container_kit._spec.image_config import ImageConfig
@@ -115,7 +117,7 @@ class Image(ImageTransfer):
     def search(
         cls, term: str, *, registry: str | None = None, limit: int = 25, engine: Engine | None = None
     ) -> tuple[SearchResult, ...]:
-        """Ask a registry for repositories whose name or description has `term` in it.
+        """Ask a registry for repositories whose name or description has `term` in it. The names can be pulled.
 
         Args:
             term: what to look for.
@@ -127,7 +129,9 @@ class Image(ImageTransfer):
             RegistryError: it could not be asked, or allows neither.
         """
         engine = engine or default_engine()
-        return tuple(engine.site.registry_client().search(registry or "docker.io", term, limit))
+        found = engine.site.registry_client().search(registry or "docker.io", term, limit)
+        prefix = "" if registry in (None, "docker.io") else f"{registry}/"
+        return tuple(attrs.evolve(one, name=f"{prefix}{one.name}") for one in found)
 
     @classmethod
     def tags_of(cls, repository: str, *, engine: Engine | None = None) -> tuple[str, ...]:

@@ -35,7 +35,7 @@ class Resolved:
 
 @attrs.frozen(kw_only=True)
 class SearchResult:
-    """A repository that a search found; `name` can be pulled."""
+    """A repository that a search found."""
 
     name: str
     description: str = ""

@@ -15,19 +15,14 @@ from unittest.mock import Mock
 import pytest
 
 import container_kit as ck
-from container_kit._archives import docker_archive as archive_docker
-from container_kit._archives import input as archive_scratch
+from container_kit._archives import docker_archive
+from container_kit._archives import input as archive_input
 from container_kit._archives.load import load
 from container_kit._files.worker import FileWorker
 from container_kit._spec.oci_config import parse_oci_config
 from container_kit._store.collect import collect
 from container_kit._store.store import ImageStore
-from container_kit.errors import (
-    ContainerKitError,
-    DigestMismatchError,
-    ImageError,
-    UnsafeArchiveError,
-)
+from container_kit.errors import ContainerKitError, DigestMismatchError, ImageError, UnsafeArchiveError
 from tests.archives import Member, compress, docker_members, oci_members, write_tar
 from tests.loading import APP, BASE, FORMS, IMAGE, NAME, OTHER, SECOND, assert_empty, load_bytes
 from tests.small_images import INDEX, SmallImage, digest_of, encode, make_image, make_index, make_tar, noise
@@ -179,7 +174,7 @@ def test_indexes_that_repeat_each_other_take_no_time(store: ImageStore) -> None:
 
 def test_one_file_of_many_names_is_read_once(store: ImageStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """As is the config that many images share."""
-    measured = Mock(wraps=archive_scratch._measured)
+    measured = Mock(wraps=archive_input._measured)
     parsed = Mock(wraps=parse_oci_config)
     tars = 127
     config = encode({"rootfs": {"type": "layers", "diff_ids": [digest_of(bytes(10240))] * tars}})
@@ -188,8 +183,8 @@ def test_one_file_of_many_names_is_read_once(store: ImageStore, monkeypatch: pyt
     listing = {"Config": "config.json", "RepoTags": None, "Layers": [f"{number}.tar" for number in range(tars)]}
     members["manifest.json"] = json.dumps([listing] * 50).encode()
 
-    monkeypatch.setattr(archive_scratch, "_measured", measured)
-    monkeypatch.setattr(archive_docker, "parse_oci_config", parsed)
+    monkeypatch.setattr(archive_input, "_measured", measured)
+    monkeypatch.setattr(docker_archive, "parse_oci_config", parsed)
 
     assert [None] * 50 == load_bytes(store, write_tar(members))
 
@@ -198,7 +193,7 @@ def test_one_file_of_many_names_is_read_once(store: ImageStore, monkeypatch: pyt
 
 def test_documents_are_bounded_together(store: ImageStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each may be as large as it may be, but not all of them."""
-    monkeypatch.setattr(archive_scratch, "MOST_DOCUMENTS_BYTES", 1000)
+    monkeypatch.setattr(archive_input, "MOST_DOCUMENTS_BYTES", 1000)
 
     with pytest.raises(ImageError, match="documents"):
         load_bytes(store, write_tar(oci_members([(IMAGE, ["box:1"])])))
@@ -321,7 +316,7 @@ def test_what_is_no_archive_of_images_is_refused(store: ImageStore, archive: byt
 
 def test_an_archive_with_too_many_entries_is_refused(store: ImageStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before they are all there."""
-    monkeypatch.setattr(archive_scratch, "MOST_ENTRIES", 20)
+    monkeypatch.setattr(archive_input, "MOST_ENTRIES", 20)
     members = {**docker_members([(IMAGE, ["box:1"])]), **{f"more{number}": b"" for number in range(30)}}
 
     with pytest.raises(UnsafeArchiveError):
@@ -332,7 +327,7 @@ def test_an_archive_with_too_many_entries_is_refused(store: ImageStore, monkeypa
 
 def test_an_archive_that_is_too_large_is_refused(store: ImageStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where it inflates to that."""
-    monkeypatch.setattr(archive_scratch, "MOST_BYTES", 1 << 20)
+    monkeypatch.setattr(archive_input, "MOST_BYTES", 1 << 20)
     members = {**docker_members([(IMAGE, ["box:1"])]), "zeros": bytes(4 << 20)}
 
     with pytest.raises(UnsafeArchiveError):

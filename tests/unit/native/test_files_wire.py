@@ -8,7 +8,7 @@ import struct
 import pytest
 
 from container_kit._files import messages
-from container_kit._files.messages import ArchiveFault, FileFlag, FileOp, Reply, Request
+from container_kit._files.messages import ArchiveFault, BadReplyError, FileFlag, FileOp, Reply, Request
 from container_kit._linux import shim
 from tests.unit.native.harness import NATIVE
 
@@ -65,7 +65,9 @@ def test_limits_are_the_same() -> None:
 def test_fields_are_in_the_order_of_the_header() -> None:
     """A request and a reply, field by field."""
     request = Request(op=FileOp.PACK, flags=FileFlag.LAYER, a=1, b=2, c=3, d=4, path=b"p", other=b"")
-    reply = struct.pack("=iIIIIIQQQ", 5, 6, 7, 2, 8, 0, 9, 10, 11) + b"xyz"
+    reply = struct.pack("=iIIIIIQQQ", 5, 6, 7, 2, 8, 0, 9, 10, 11) + b"xy"
 
     assert struct.pack("=IIQQQQII", 14, 0x10, 1, 2, 3, 4, 2, 1) + b"p\0\0" == request.encode()
     assert Reply(error=5, reason=6, flags=7, step=8, a=9, b=10, c=11, text=b"xy") == Reply.decode(reply)
+    with pytest.raises(BadReplyError):
+        Reply.decode(reply + b"z")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,9 +16,13 @@ ID = ContainerId("ab" * 32)
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Database:
+def database(tmp_path: Path) -> Iterator[Database]:
     """An empty state file."""
-    return Database(str(tmp_path / "state.sqlite"))
+    database = Database(str(tmp_path / "state.sqlite"))
+
+    yield database
+
+    database.close()
 
 
 def test_events_are_read_in_order_from_a_cursor(database: Database) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
@@ -61,9 +62,13 @@ def test_an_older_file_keeps_its_containers(tmp_path: Path, version: int) -> Non
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Database:
+def database(tmp_path: Path) -> Iterator[Database]:
     """Give an empty state file."""
-    return Database(str(tmp_path / "state.sqlite"))
+    database = Database(str(tmp_path / "state.sqlite"))
+
+    yield database
+
+    database.close()
 
 
 def test_the_image_of_a_container_comes_back(database: Database) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,9 +23,13 @@ CONFIG = ContainerConfig(command=("true",), labels=(("app", "x"), ("tier", "db")
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Database:
+def database(tmp_path: Path) -> Iterator[Database]:
     """An empty state file."""
-    return Database(str(tmp_path / "state.sqlite"))
+    database = Database(str(tmp_path / "state.sqlite"))
+
+    yield database
+
+    database.close()
 
 
 def id_of(number: int) -> ContainerId:

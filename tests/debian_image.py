@@ -2,7 +2,7 @@
 """debian_image.py DIRECTORY: builds a real image of three layers, as an OCI layout: Debian, Python, an application.
 
 Written without container_kit, so that it can be held against it. The layout has the tags `gzip` and `zstd`, the same
-image in both compressions. About 280 MB and 16 000 entries unpacked; takes half a minute and a Debian mirror. Does
+image in both compressions. About 290 MB and 19 000 entries unpacked; takes a minute and a Debian mirror. Does
 nothing when it is there already. Needs root, and mmdebstrap, pigz and zstd.
 """
 

@@ -161,6 +161,17 @@ def _filesystem(path: str) -> str:
     return done.stdout.strip()
 
 
+@functools.cache
+def probe_user_xattrs() -> str:
+    """Say whether files of the tests can have user.* attributes (xattr(7)); tmpfs has them since Linux 6.6."""
+    with tempfile.NamedTemporaryFile(dir=temporary_base()) as file:
+        try:
+            os.setxattr(file.name, "user.probe", b"")
+        except OSError as err:
+            return f"no user attributes below {temporary_base()}: {err.strerror}"
+    return ""
+
+
 PROBES: dict[str, Callable[..., str]] = {
     "needs_root": probe_root,
     "needs_userns": probe_userns,
@@ -170,4 +181,5 @@ PROBES: dict[str, Callable[..., str]] = {
     "needs_overlay": probe_overlay,
     "needs_net_admin": probe_net_admin,
     "needs_tools": probe_tools,
+    "needs_user_xattrs": probe_user_xattrs,
 }

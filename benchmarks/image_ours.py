@@ -1,7 +1,8 @@
-"""container_kit's side of the image rows: `python -m benchmarks.image_ours STATE RUNTIME WHAT [ARGUMENT…]`.
+"""container_kit's side of the image rows: `python -m benchmarks.image_ours STATE RUNTIME INFLATER WHAT [ARGUMENT…]`.
 
 A process for each measurement: its largest resident set is that of one operation, and all that is loaded lazily is
-loaded within it. Prints one line of JSON: seconds, and the peak in KiB of this process and of its largest child.
+loaded within it. INFLATER is zlib, or isal where the extra `fast` is installed. Prints one line of JSON: seconds, and
+the peak in KiB of this process and of its largest child.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ WORK: dict[str, Callable[..., None]] = {"pull": pull, "unpack": unpack, "save": 
 
 def main() -> None:
     """Do one thing and say what it took."""
-    state, runtime, what, *arguments = sys.argv[1:]
+    state, runtime, inflater, what, *arguments = sys.argv[1:]
+    if inflater == "zlib":
+        sys.modules["isal"] = None  # type: ignore[assignment]  # as good as not installed (docs: sys.modules)
     engine = ck.Engine(state, runtime=runtime)
     if what == "unpack":  # a rate: what is loaded when the first image is unpacked is not part of it
         with tempfile.TemporaryDirectory() as empty:

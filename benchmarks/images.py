@@ -9,6 +9,7 @@ kernel charges for the files, with nothing to fetch, to inflate or to hash.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import os
 import shutil
@@ -78,7 +79,9 @@ class ImageMatch:
         return {
             "pull_gzip": lambda: self.pull("gzip"),
             "pull_zstd": lambda: self.pull("zstd"),
+            "pull_gzip_fast": lambda: self.pull("gzip", inflater="isal"),
             "unpack_gzip": lambda: self.unpack("gzip"),
+            "unpack_gzip_fast": lambda: self.unpack("gzip", inflater="isal"),
             "unpack_zstd": lambda: self.unpack("zstd"),
             "pull_unchanged": self.pull_unchanged,
             "pull_memory": self.pull_memory,
@@ -88,9 +91,11 @@ class ImageMatch:
 
     # ── rows ─────────────────────────────────────────────────────────────────────────────────────
 
-    def pull(self, tag: str) -> Result:
+    def pull(self, tag: str, inflater: str = "zlib") -> Result:
         """From an empty store to an image that can be run."""
-        contenders: dict[str, Callable[[], float]] = {"ours": lambda: self._ours("pull", self._name(tag))["seconds"]}
+        contenders: dict[str, Callable[[], float]] = {
+            "ours": lambda: self._ours("pull", self._name(tag), inflater=inflater)["seconds"]
+        }
         contenders["floor"] = self._floor
         if tag == "gzip":  # umoci knows no zstd
             contenders["skopeo+umoci"] = self._skopeo_umoci
@@ -100,7 +105,7 @@ class ImageMatch:
             contenders["docker"] = lambda: self._docker_pull(tag)
         return self._compete(contenders)
 
-    def unpack(self, tag: str) -> Result:
+    def unpack(self, tag: str, inflater: str = "zlib") -> Result:
         """Blobs that are here, to directories; GNU tar gets them from the fastest decompressor there is."""
         layers = [f"(mkdir {self.place}/x/{n}; {DECOMPRESSORS[tag]} {blob} | tar -C {self.place}/x/{n} -xf -)"
                   for n, blob in enumerate(_layers(tag))]  # fmt: skip
@@ -109,7 +114,7 @@ class ImageMatch:
             self._clean("x")
             return shell(" & ".join(layers) + " & wait")
 
-        return self._compete({"ours": lambda: self._unpack(tag), "floor": self._floor, "tar": tar})
+        return self._compete({"ours": lambda: self._unpack(tag, inflater), "floor": self._floor, "tar": tar})
 
     def pull_unchanged(self) -> Result:
         """Asking the registry whether a tag means what it meant."""
@@ -186,25 +191,19 @@ class ImageMatch:
         (self.place / name).mkdir()
         os.sync()
 
-    def _ours(self, what: str, *arguments: str, keep: bool = False) -> Any:
+    def _ours(self, what: str, *arguments: str, keep: bool = False, inflater: str = "zlib") -> Any:
+        if inflater == "isal" and importlib.util.find_spec("isal") is None:
+            raise RuntimeError("isal is not installed (the extra `fast`)")
         if not keep:
             self._clean("ours")
-        runtime = self.lab.place / "run" / "image"
-        command = [
-            sys.executable,
-            "-m",
-            "benchmarks.image_ours",
-            f"{self.place}/ours/s",
-            str(runtime),
-            what,
-            *arguments,
-        ]
+        places = [f"{self.place}/ours/s", str(self.lab.place / "run" / "image")]
+        command = [sys.executable, "-m", "benchmarks.image_ours", *places, inflater, what, *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=CHECKOUT)
         if done.returncode:
             raise RuntimeError(f"{what}: {done.stderr.strip()[-600:]}")
         return json.loads(done.stdout)
 
-    def _unpack(self, tag: str) -> float:
+    def _unpack(self, tag: str, inflater: str) -> float:
         self._clean("ours")
         target = f"oci:{self.place}/ours/s/images:{self._name(tag)}"
         (self.place / "ours" / "s" / "images").mkdir(parents=True)
@@ -212,7 +211,7 @@ class ImageMatch:
         (self.place / "ours" / "s" / "images").chmod(0o700)
         call("skopeo", "copy", "-q", "--preserve-digests", f"oci:{IMAGE}:{tag}", target)
         os.sync()
-        seconds: float = self._ours("unpack", self._name(tag), keep=True)["seconds"]
+        seconds: float = self._ours("unpack", self._name(tag), keep=True, inflater=inflater)["seconds"]
         return seconds
 
     def _floor(self) -> float:

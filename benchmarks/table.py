@@ -54,8 +54,12 @@ ROWS = (
     Row(key="rootless", title="rootless run / root's", unit="x", must=1.3, aim=1.1, against=Against.VALUE),
     Row(key="list", title="list 1000 containers", unit="ms", must=50, aim=15, against=Against.VALUE),
     Row(key="pull_gzip", title="pull and unpack, gzip", unit="s", must=math.inf, aim=math.inf, peer_limits=HALF),
+    Row(key="pull_gzip_fast", title="the same, isa-l", unit="s", must=math.inf, aim=math.inf, peer_limits=HALF),
     Row(key="pull_zstd", title="pull and unpack, zstd", unit="s", must=math.inf, aim=math.inf, peer_limits=HALF),
     Row(key="unpack_gzip", title="unpack, gzip", unit="s", must=math.inf, aim=math.inf, peer_limits=AS_TAR),
+    Row(
+        key="unpack_gzip_fast", title="the same, isa-l", unit="s", must=math.inf, aim=math.inf, peer_limits=AS_TAR
+    ),
     Row(key="unpack_zstd", title="unpack, zstd", unit="s", must=math.inf, aim=math.inf, peer_limits=AS_TAR),
     Row(key="pull_unchanged", title="pull an unchanged tag", unit="ms", must=10, aim=4, against=Against.VALUE),
     Row(key="pull_memory", title="peak memory of a pull", unit="MiB", must=96, aim=64, against=Against.VALUE),

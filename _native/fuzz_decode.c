@@ -61,25 +61,5 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 }
 
 #ifndef CK_LIBFUZZER
-#define LARGEST ((size_t)1 << 20)
-
-static int run_file(const char *path) {
-    FILE *file = fopen(path, "rb");
-    unsigned char *data = malloc(LARGEST);
-    if (file == NULL || data == NULL)
-        return 1;
-    size_t size = fread(data, 1, LARGEST, file);
-    fclose(file);
-    LLVMFuzzerTestOneInput(data, size);
-    free(data);
-    return 0;
-}
-
-int main(int argc, char **argv) {
-    for (int i = 1; i < argc; i++) {
-        if (run_file(argv[i]) != 0)
-            return 1;
-    }
-    return 0;
-}
+#include "fuzz_main.h"
 #endif

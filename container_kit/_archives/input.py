@@ -24,10 +24,10 @@ import attrs
 from container_kit._files.view import directory_view
 from container_kit._files.worker import FileWorker, UnpackOptions
 from container_kit._images.crew import Crew
-from container_kit._images.given import BEGINNING, open_any, open_source
 from container_kit._images.layer_stream import tell_nobody
 from container_kit._images.meter import Meter
 from container_kit._images.pipes import open_pipe
+from container_kit._images.sources import BEGINNING, open_any, open_source
 from container_kit._spec.digest import Digest
 from container_kit._spec.paths import HostPath
 from container_kit._spec.progress import ProgressCallback

@@ -17,9 +17,9 @@ import attrs
 
 from container_kit._files.view import directory_view
 from container_kit._files.worker import FileWorker, PackOptions
-from container_kit._images.given import open_any, open_source
 from container_kit._images.layer_stream import LAYER_TYPES, Compression, Tar
 from container_kit._images.layer_stream import add_layer as add_layer
+from container_kit._images.sources import open_any, open_source
 from container_kit._spec.changes import apply_changes
 from container_kit._spec.descriptor import Descriptor
 from container_kit._spec.digest import Digest, digest_of

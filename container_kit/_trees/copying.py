@@ -117,7 +117,7 @@ def write_archive(site: Site, inside: FileWorker, archive: BinaryIO, destination
         UnsafeArchiveError: the archive is malformed or leads out of the tree; `entry` says where.
         PathError: the destination is missing or no directory, or the kernel refuses.
     """
-    from container_kit._images.given import open_any
+    from container_kit._images.sources import open_any
 
     kind, real = _arrival(inside, destination)
     if kind is not Kind.DIRECTORY:

@@ -5,7 +5,7 @@ Each test is one line of what registries, proxies and networks do; the registry 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import count, repeat
 
 import pytest
@@ -21,32 +21,10 @@ from container_kit.errors import (
 from tests.fault_registry import FaultRegistry, Reply, Seen, changed, refuse
 from tests.fault_registry import fault_registry as fault_registry
 from tests.fault_registry import second_registry as second_registry
+from tests.registry_blob import BLOB, DATA, OTHER, SIZE, fetch
+from tests.registry_blob import client as client
+from tests.registry_blob import pauses as pauses
 from tests.registry_clients import MemorySink, Pauses, blob_of, make_client, reference_to
-
-SIZE = 300_000
-DATA, BLOB = blob_of(SIZE)
-OTHER, _ = blob_of(SIZE, seed=2)
-
-
-@pytest.fixture
-def pauses() -> Pauses:
-    """Give the pauses that the client wanted to make."""
-    return Pauses()
-
-
-@pytest.fixture
-def client(fault_registry: FaultRegistry, pauses: Pauses) -> Iterator[Client]:
-    """Give a client, and the blob to the registry."""
-    fault_registry.add_blob(DATA)
-    with make_client(pauses=pauses) as client:
-        yield client
-
-
-def fetch(client: Client, registry: FaultRegistry, begun: bytes = b"") -> MemorySink:
-    """Download the blob and verify it."""
-    sink = MemorySink(begun)
-    client.download(reference_to(registry.authority), BLOB, sink, verify=sink.verifier(BLOB))
-    return sink
 
 
 def ranges(registry: FaultRegistry) -> list[str]:

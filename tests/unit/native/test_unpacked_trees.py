@@ -224,7 +224,9 @@ def make_sample(root: Path) -> None:
 def describe(root: Path) -> dict[str, tuple[object, ...]]:
     """Return everything about a tree that an archive carries."""
     found: dict[str, tuple[object, ...]] = {}
-    for path in [root, *root.rglob("*")]:
+    # Not rglob: in Python before 3.11.4 it fails at a symlink whose target is too long for a name.
+    below = [Path(place, name) for place, names, files in os.walk(root) for name in (*names, *files)]
+    for path in [root, *below]:
         about = path.lstat()
         extra: object = path.read_bytes() if stat.S_ISREG(about.st_mode) else ""
         extra = str(path.readlink()) if path.is_symlink() else extra

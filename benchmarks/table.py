@@ -57,9 +57,7 @@ ROWS = (
     Row(key="pull_gzip_fast", title="the same, isa-l", unit="s", must=math.inf, aim=math.inf, peer_limits=HALF),
     Row(key="pull_zstd", title="pull and unpack, zstd", unit="s", must=math.inf, aim=math.inf, peer_limits=HALF),
     Row(key="unpack_gzip", title="unpack, gzip", unit="s", must=math.inf, aim=math.inf, peer_limits=AS_TAR),
-    Row(
-        key="unpack_gzip_fast", title="the same, isa-l", unit="s", must=math.inf, aim=math.inf, peer_limits=AS_TAR
-    ),
+    Row(key="unpack_gzip_fast", title="the same, isa-l", unit="s", must=math.inf, aim=math.inf, peer_limits=AS_TAR),
     Row(key="unpack_zstd", title="unpack, zstd", unit="s", must=math.inf, aim=math.inf, peer_limits=AS_TAR),
     Row(key="pull_unchanged", title="pull an unchanged tag", unit="ms", must=10, aim=4, against=Against.VALUE),
     Row(key="pull_memory", title="peak memory of a pull", unit="MiB", must=96, aim=64, against=Against.VALUE),

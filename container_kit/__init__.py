@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from container_kit._registry.results import SearchResult as SearchResult
     from container_kit._runtime.logs import LogLine as LogLine
     from container_kit._runtime.probes import Capability as Capability
+    from container_kit._spec.devices import Device as Device
     from container_kit._spec.events import Event as Event
     from container_kit._spec.healthcheck import Healthcheck as Healthcheck
     from container_kit._spec.healthcheck import RestartPolicy as RestartPolicy
@@ -32,9 +33,10 @@ if TYPE_CHECKING:
     from container_kit._spec.progress import Progress as Progress
     from container_kit._spec.registries import Mirror as Mirror
     from container_kit._spec.registries import Registries as Registries
-    from container_kit._spec.resources import Ulimit as Ulimit
+    from container_kit._spec.resources import Resources as Resources
     from container_kit._spec.security import SeccompMode as SeccompMode
     from container_kit._spec.security import Security as Security
+    from container_kit._spec.ulimits import Ulimit as Ulimit
     from container_kit._trees.changes import Change as Change
     from container_kit._trees.tree_paths import TreePath as TreePath
     from container_kit.completed import Completed as Completed
@@ -88,6 +90,7 @@ _HOMES = {
     "ContainerKitError": "errors",
     "ContainerOptions": "_spec.options",
     "DEVNULL": "process",
+    "Device": "_spec.devices",
     "Engine": "engine",
     "Event": "_spec.events",
     "Exited": "process",
@@ -109,6 +112,7 @@ _HOMES = {
     "Progress": "_spec.progress",
     "Pruned": "_images.removal",
     "Registries": "_spec.registries",
+    "Resources": "_spec.resources",
     "RestartPolicy": "_spec.healthcheck",
     "STDOUT": "process",
     "SearchResult": "_registry.results",
@@ -117,7 +121,7 @@ _HOMES = {
     "Stderr": "process",
     "Stdout": "process",
     "TreePath": "_trees.tree_paths",
-    "Ulimit": "_spec.resources",
+    "Ulimit": "_spec.ulimits",
     "default_engine": "engine",
     "progress": "progress_bars",
     "run": "shortcuts",
@@ -137,6 +141,7 @@ __all__ = [
     "Container",
     "ContainerKitError",
     "ContainerOptions",
+    "Device",
     "Engine",
     "Event",
     "Exited",
@@ -157,6 +162,7 @@ __all__ = [
     "Progress",
     "Pruned",
     "Registries",
+    "Resources",
     "RestartPolicy",
     "SearchResult",
     "SeccompMode",

@@ -18,6 +18,7 @@ from container_kit._runtime.failures import typed_refusals
 from container_kit._runtime.site import Site
 from container_kit._spec.mounts import Mount, MountKind
 from container_kit._spec.options import ContainerOptions, parse_options
+from container_kit._spec.sandbox import enclosed
 from container_kit._state.container_record import ContainerRecord
 from container_kit.errors import InvalidMountError, InvalidSpecError
 from container_kit.image import Image
@@ -39,6 +40,7 @@ def new_record(
     config = parse_options(command, options, env_file_text=_env_files(options))
     if config.mounts:
         config = attrs.evolve(config, mounts=tuple(_checked(mount) for mount in config.mounts))
+    config = enclosed(config)
     return _start.new_record(site, name=options.get("name"), config=config, image=_parts_of(site, image, options))
 
 

@@ -42,8 +42,8 @@ from container_kit._plan.seccomp import compile_seccomp, supported_machines
 from container_kit._spec.facts import HostFacts
 from container_kit._spec.identity import Identity
 from container_kit._spec.paths import ContainerPath
-from container_kit._spec.resources import Ulimit
 from container_kit._spec.security import SeccompMode, Security
+from container_kit._spec.ulimits import Ulimit
 from container_kit.errors import InvalidUserError, UnsupportedHostError
 
 

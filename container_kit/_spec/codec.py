@@ -16,13 +16,16 @@ from typing import Any, Generic, TypeVar
 import attrs
 
 from container_kit._spec.container_config import ContainerConfig
+from container_kit._spec.devices import Device
 from container_kit._spec.healthcheck import Healthcheck, RestartKind, RestartPolicy
 from container_kit._spec.image_config import ImageConfig
 from container_kit._spec.log_config import LogConfig
 from container_kit._spec.mounts import Mount, MountKind
-from container_kit._spec.resources import Ulimit
+from container_kit._spec.resources import Resources
 from container_kit._spec.root_filesystem import OverlayLayers, RootFilesystem
-from container_kit._spec.security import SeccompMode, Security
+from container_kit._spec.sandbox import Sandbox
+from container_kit._spec.security import SeccompFile, SeccompMode, Security
+from container_kit._spec.ulimits import Ulimit
 from container_kit.errors import InvalidSpecError
 
 T = TypeVar("T")
@@ -90,6 +93,24 @@ def _list_of(codec: _Codec[Any]) -> tuple[Encode, Decode]:
     )
 
 
+def _encode_seccomp(value: Any) -> Any:
+    return {"path": value.path, "text": value.text} if isinstance(value, SeccompFile) else value.value
+
+
+def _decode_seccomp(value: Any) -> Any:
+    return SeccompMode(value) if isinstance(value, str) else SeccompFile(**value)
+
+
+_RESOURCES = _Codec(
+    Resources,
+    io_read_bps=_PAIRS,
+    io_write_bps=_PAIRS,
+    io_read_iops=_PAIRS,
+    io_write_iops=_PAIRS,
+    hugetlb=_PAIRS,
+)
+_DEVICE = _Codec(Device)
+_SANDBOX = _Codec(Sandbox, waived=_STRINGS)
 _MOUNT = _Codec(Mount, kind=_enum(MountKind))
 _ULIMIT = _Codec(Ulimit)
 _HEALTHCHECK = _Codec(Healthcheck, test=_STRINGS)
@@ -98,9 +119,10 @@ _SECURITY = _Codec(
     Security,
     cap_add=_STRINGS,
     cap_drop=_STRINGS,
-    seccomp=_enum(SeccompMode),
+    seccomp=(_encode_seccomp, _decode_seccomp),
     masked_paths=_STRINGS,
     read_only_paths=_STRINGS,
+    sandbox=_nested(_SANDBOX),
 )
 _LOG = _Codec(LogConfig)
 _OVERLAY = _Codec(OverlayLayers, lowers=_STRINGS)
@@ -128,6 +150,8 @@ _CONFIG = _Codec(
     restart=_nested(_RESTART),
     healthcheck=_nested(_HEALTHCHECK),
     security=_nested(_SECURITY),
+    resources=_nested(_RESOURCES),
+    devices=_list_of(_DEVICE),
     log=_nested(_LOG),
 )
 

@@ -12,15 +12,17 @@ from typing import Literal, TypeAlias, get_args
 
 import attrs
 
+from container_kit._spec.devices import Device
 from container_kit._spec.healthcheck import Healthcheck, RestartKind, RestartPolicy, check_seconds
 from container_kit._spec.ids import check_hostname
 from container_kit._spec.log_config import LogConfig
 from container_kit._spec.mounts import Mount
 from container_kit._spec.paths import ContainerPath, check_container_path
-from container_kit._spec.resources import Ulimit
+from container_kit._spec.resources import Resources
 from container_kit._spec.security import Security
 from container_kit._spec.sysctls import check_sysctls
-from container_kit._spec.text import Pairs, check_env, check_labels, check_strings
+from container_kit._spec.text import Pairs, check_env, check_labels, check_line, check_strings
+from container_kit._spec.ulimits import Ulimit
 from container_kit._spec.users import parse_group, parse_user
 from container_kit.errors import InvalidCommandError, InvalidMountError, InvalidSpecError
 
@@ -29,7 +31,7 @@ NetworkMode: TypeAlias = Literal["none", "host"]
 DEFAULT_SHM_SIZE = 64 << 20
 DEFAULT_TTY_SIZE = (24, 80)
 
-_NO_RESTART, _SECURITY, _LOG = RestartPolicy(), Security(), LogConfig()
+_NO_RESTART, _SECURITY, _LOG, _RESOURCES = RestartPolicy(), Security(), LogConfig(), Resources()
 
 
 @attrs.frozen(kw_only=True)
@@ -56,7 +58,8 @@ class ContainerConfig:
     """A container as it was asked for. `None` leaves a choice to the image; times are seconds, sizes bytes.
 
     `entrypoint=()` means none at all. `tty_size` is (rows, columns). `remove=None`: an
-    owned container is removed when its owner lets go, a detached one stays.
+    owned container is removed when its owner lets go, a detached one stays. `cgroup_parent` is a
+    path below the cgroup2 mount; `time_limit` ends a run that lasts longer.
     """
 
     command: tuple[str, ...] = ()
@@ -84,6 +87,10 @@ class ContainerConfig:
     healthcheck: Healthcheck | None = None
     network: NetworkMode = "none"
     security: Security = _SECURITY
+    resources: Resources = _RESOURCES
+    devices: tuple[Device, ...] = ()
+    cgroup_parent: str | None = None
+    time_limit: float | None = None
     log: LogConfig = _LOG
     detach: bool = False
     remove: bool | None = None
@@ -122,10 +129,7 @@ def _check_system(config: ContainerConfig) -> None:
         check_hostname(config.domainname, "domainname")
     if config.labels:
         check_labels(config.labels)
-    if config.mounts:
-        _check_once(tuple(mount.target for mount in config.mounts), "mounts")
-    if config.ulimits:
-        _check_once(tuple(ulimit.name for ulimit in config.ulimits), "ulimits")
+    _check_host_parts(config)
     if config.network not in get_args(NetworkMode):
         raise InvalidSpecError(field="network", value=config.network, reason="must be 'none' or 'host'")
     if config.sysctls:
@@ -134,15 +138,36 @@ def _check_system(config: ContainerConfig) -> None:
         _check_hosts(config.extra_hosts)
 
 
+def _check_host_parts(config: ContainerConfig) -> None:
+    if config.mounts:
+        _check_once(tuple(mount.target for mount in config.mounts), "mounts")
+    if config.ulimits:
+        _check_once(tuple(ulimit.name for ulimit in config.ulimits), "ulimits")
+    if config.devices:
+        _check_once(tuple(device.target for device in config.devices), "devices")
+    if config.cgroup_parent is not None:
+        check_cgroup_path(config.cgroup_parent)
+
+
 def _check_lifetime(config: ContainerConfig) -> None:
     if not 0 < config.shm_size < 2**63:
         raise InvalidSpecError(field="shm_size", value=config.shm_size, reason="must be at least one byte")
     if config.stop_signal is not None and not 1 <= config.stop_signal <= 64:
         raise InvalidSpecError(field="stop_signal", value=config.stop_signal, reason="is not a signal")
     check_seconds(config.stop_timeout, "stop_timeout")
+    if config.time_limit is not None:
+        check_seconds(config.time_limit, "time_limit")
     if config.remove and config.restart.kind is not RestartKind.NO:
         reason = f"contradicts restart={str(config.restart)!r}: what is removed cannot be started again"
         raise InvalidSpecError(field="remove", value=True, reason=reason)
+
+
+def check_cgroup_path(path: str) -> None:
+    """Raise unless this names a cgroup below the cgroup2 mount, as /proc/self/cgroup does: `/user.slice/a` or `a/b`."""
+    parts = check_line(path, "cgroup_parent").strip("/").split("/")
+    if any(part in ("", ".", "..") or len(part.encode()) > 255 for part in parts):
+        reason = "must name a cgroup, without '.', '..' or parts of more than 255 bytes"
+        raise InvalidSpecError(field="cgroup_parent", value=path, reason=reason)
 
 
 def check_tty_size(size: tuple[int, ...]) -> None:

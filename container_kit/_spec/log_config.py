@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 
 from container_kit._spec.healthcheck import check_count
-from container_kit._spec.resources import parse_size
+from container_kit._spec.sizes import parse_size
 from container_kit.errors import InvalidSpecError
 
 

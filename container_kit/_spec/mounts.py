@@ -20,7 +20,7 @@ from container_kit._spec.paths import (
     parse_container_path,
     parse_host_path,
 )
-from container_kit._spec.resources import parse_size
+from container_kit._spec.sizes import parse_size
 from container_kit.errors import InvalidMountError, InvalidSpecError
 
 Propagation: TypeAlias = Literal["rprivate", "rslave"]

@@ -10,15 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from container_kit._spec.devices import Device, parse_device
 from container_kit._spec.healthcheck import Healthcheck, RestartPolicy, parse_restart_policy
 from container_kit._spec.ids import check_name
 from container_kit._spec.log_config import LogConfig
 from container_kit._spec.mounts import Mount, parse_tmpfs
 from container_kit._spec.paths import parse_container_path
-from container_kit._spec.resources import Ulimit, parse_size
+from container_kit._spec.resources import Resources
 from container_kit._spec.security import Security
 from container_kit._spec.signals import parse_signal
+from container_kit._spec.sizes import parse_size
 from container_kit._spec.text import Pairs, check_strings, check_text, parse_pairs
+from container_kit._spec.ulimits import Ulimit
 from container_kit.errors import InvalidCommandError, InvalidSpecError
 
 T = TypeVar("T")
@@ -106,10 +109,19 @@ def _read_ulimits(ulimits: Sequence[Ulimit] | Mapping[str, int | tuple[int, int]
     return _all(Ulimit, ulimits, "ulimits", "make it with Ulimit(name, soft, hard)")
 
 
-def _read_stop_timeout(seconds: object) -> float:
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
-        raise InvalidSpecError(field="stop_timeout", value=seconds, reason="must be a number of seconds")
-    return float(seconds)
+def _seconds(field: str) -> Callable[[object], float]:
+    def read(seconds: object) -> float:
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+            raise InvalidSpecError(field=field, value=seconds, reason="must be a number of seconds")
+        return float(seconds)
+
+    return read
+
+
+def _read_devices(devices: Sequence[str | Device]) -> tuple[Device, ...]:
+    _require_collection(devices, "devices")
+    texts = [parse_device(device) if isinstance(device, str) else device for device in devices]
+    return _all(Device, texts, "devices", "write '/dev/NAME' or '/dev/NAME:/dev/NAME:rw'")
 
 
 def _exactly(kind: type[T], words: str, field: str) -> Callable[[object], T]:
@@ -175,7 +187,7 @@ READERS: dict[str, Callable[[Any], Any]] = {
     "restart": _read_restart,
     "healthcheck": _exactly(Healthcheck, "a Healthcheck", "healthcheck"),
     "stop_signal": lambda value: parse_signal(value, "stop_signal"),
-    "stop_timeout": _read_stop_timeout,
+    "stop_timeout": _seconds("stop_timeout"),
     "ulimits": _read_ulimits,
     "sysctls": _mapping("sysctls"),
     "shm_size": lambda value: parse_size(value, "shm_size"),
@@ -183,6 +195,10 @@ READERS: dict[str, Callable[[Any], Any]] = {
     "read_only": _flag("read_only"),
     "network": _text("network"),
     "security": _exactly(Security, "a Security", "security"),
+    "resources": _exactly(Resources, "a Resources", "resources"),
+    "devices": _read_devices,
+    "cgroup_parent": _text("cgroup_parent"),
+    "time_limit": _seconds("time_limit"),
     "log": _exactly(LogConfig, "a LogConfig", "log"),
     "platform": _text("platform"),
     "pull": _read_pull,

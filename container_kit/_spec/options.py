@@ -11,14 +11,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias, TypedDict
 
 from container_kit._spec.container_config import ContainerConfig, NetworkMode, ProcessConfig
+from container_kit._spec.devices import Device
 from container_kit._spec.healthcheck import Healthcheck, RestartPolicy
 from container_kit._spec.log_config import LogConfig
 from container_kit._spec.mounts import Mount
 from container_kit._spec.option_readers import READERS, read_command
 from container_kit._spec.paths import AnyPath
-from container_kit._spec.resources import Ulimit
+from container_kit._spec.resources import Resources
 from container_kit._spec.security import Security
 from container_kit._spec.text import Pairs
+from container_kit._spec.ulimits import Ulimit
 from container_kit.errors import UnknownOptionError
 
 PullPolicy: TypeAlias = Literal["missing", "always", "never", "newer"]
@@ -57,6 +59,10 @@ class ContainerOptions(TypedDict, total=False):
     read_only: bool | None
     network: NetworkMode | None
     security: Security | None
+    resources: Resources | None
+    devices: Sequence[str | Device] | None
+    cgroup_parent: str | None
+    time_limit: float | None
     log: LogConfig | None
     platform: str | None
     pull: PullPolicy | None

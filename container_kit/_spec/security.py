@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable
+from typing import Literal, TypeAlias, get_args
 
 import attrs
 
-from container_kit._spec.paths import ContainerPath
-from container_kit._spec.text import check_strings
-from container_kit.errors import InvalidSpecError
+from container_kit._spec.paths import AnyPath, ContainerPath, HostPath, parse_host_path
+from container_kit._spec.sandbox import Sandbox, Waivable
+from container_kit._spec.text import check_line, check_strings
+from container_kit.errors import InvalidMountError, InvalidSpecError
 
 # linux/capability.h, in order of their numbers.
 _NAMES = (
@@ -46,14 +48,40 @@ DEFAULT_READ_ONLY_PATHS = tuple(
     ContainerPath(path) for path in ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 )
 
+# What Docker keeps besides: raw sockets, device nodes, the audit log.
+DOCKER_EXTRA_CAPABILITIES = ("CAP_AUDIT_WRITE", "CAP_MKNOD", "CAP_NET_RAW")
+
 ALL = "ALL"
+
+UserNamespaceMode: TypeAlias = Literal["host", "auto"]
 
 
 class SeccompMode(enum.Enum):
-    """Which system calls are allowed."""
+    """Which system calls are allowed: by our profile, by Docker's, or all of them."""
 
     DEFAULT = "default"
+    DOCKER = "docker"
     UNCONFINED = "unconfined"
+
+
+@attrs.frozen(kw_only=True)
+class SeccompFile:
+    """A profile in the JSON of Docker and the OCI; `text` is what the file held when the container was made."""
+
+    path: HostPath
+    text: str = attrs.field(default="", repr=False)
+
+
+def _parse_seccomp(given: SeccompMode | SeccompFile | AnyPath) -> SeccompMode | SeccompFile:
+    if isinstance(given, SeccompMode | SeccompFile):
+        return given
+    if isinstance(given, str) and given in {mode.value for mode in SeccompMode}:
+        return SeccompMode(given)
+    try:
+        return SeccompFile(path=parse_host_path(given, "seccomp"))
+    except InvalidMountError as error:
+        hint = f"one of {', '.join(mode.value for mode in SeccompMode)}, or the path of a profile"
+        raise InvalidSpecError(field="seccomp", value=error.value, reason=error.reason, hint=hint) from None
 
 
 def parse_capability(name: object) -> str:
@@ -71,28 +99,87 @@ def _parse_capabilities(names: Iterable[str]) -> tuple[str, ...]:
 
 @attrs.frozen(kw_only=True)
 class Security:
-    """How far a container is confined; the default suits most programs.
+    """How far a container is confined. The default suits most programs; the class methods make other profiles.
 
-    `cap_add` and `cap_drop` change `DEFAULT_CAPABILITIES`; `ALL` stands for every
-    capability. A capability in both is an error.
+    Attributes:
+        cap_add, cap_drop: change `DEFAULT_CAPABILITIES`; `ALL` stands for every capability. One in both is an error.
+        no_new_privileges: set-user-ID programs and file capabilities give nothing (no_new_privs, prctl(2)).
+        seccomp: `default`, `docker`, `unconfined`, or the path of a profile in Docker's JSON.
+        userns: `auto`: a user namespace of its own with ids that no other container has. `host`: the engine's, which
+            for root means the host's ids.
+        apparmor, selinux: the profile or label its processes get; one that the host does not have is an error.
+        masked_paths, read_only_paths: what is hidden, and what cannot be written.
+        is_privileged: all devices of the host, and a /sys that can be written; see `privileged`.
+        sandbox: bounds of an untrusted container; see `untrusted`.
     """
 
     cap_add: tuple[str, ...] = attrs.field(default=(), converter=_parse_capabilities)
     cap_drop: tuple[str, ...] = attrs.field(default=(), converter=_parse_capabilities)
     no_new_privileges: bool = True
-    seccomp: SeccompMode = attrs.field(default=SeccompMode.DEFAULT, converter=SeccompMode)
+    seccomp: SeccompMode | SeccompFile = attrs.field(default=SeccompMode.DEFAULT, converter=_parse_seccomp)
+    userns: UserNamespaceMode = "host"
+    apparmor: str | None = None
+    selinux: str | None = None
     masked_paths: tuple[ContainerPath, ...] = DEFAULT_MASKED_PATHS
     read_only_paths: tuple[ContainerPath, ...] = DEFAULT_READ_ONLY_PATHS
+    is_privileged: bool = False
+    sandbox: Sandbox | None = None
 
     def __attrs_post_init__(self) -> None:
         both = sorted(set(self.cap_add) & set(self.cap_drop))
         if both:
             raise InvalidSpecError(field="security", value=both[0], reason="is both in cap_add and in cap_drop")
+        if self.userns not in get_args(UserNamespaceMode):
+            raise InvalidSpecError(field="userns", value=self.userns, reason="must be 'host' or 'auto'")
+        for field, label in (("apparmor", self.apparmor), ("selinux", self.selinux)):
+            if label is not None and not check_line(label, field).strip():
+                raise InvalidSpecError(field=field, value=label, reason="must not be empty")
 
     @classmethod
-    def untrusted(cls) -> Security:
-        """Return the profile for code that nobody vouches for: no capability at all."""
-        return cls(cap_drop=(ALL,))
+    def docker(cls) -> Security:
+        """Return what Docker gives: its 14 capabilities, its system calls, and programs that may gain privileges."""
+        return cls(cap_add=DOCKER_EXTRA_CAPABILITIES, no_new_privileges=False, seccomp=SeccompMode.DOCKER)
+
+    @classmethod
+    def untrusted(
+        cls,
+        *,
+        memory: int | str = "512m",
+        pids: int = 128,
+        scratch: int | str = "64m",
+        time_limit: float | None = 60.0,
+        waive: Iterable[Waivable] = (),
+    ) -> Security:
+        """Return the profile for code that nobody vouches for.
+
+        A user namespace with ids of its own, no capability, no network, no path of the host, a read-only root with
+        scratch space in memory, and bounds on memory, processes, time and output. All of it holds, or the container
+        does not start.
+
+        Args:
+            memory: what all of its processes may use, scratch space included; bytes or text. There is no swap.
+            pids: the most processes and threads.
+            scratch: what each of /tmp, /var/tmp and /run may hold.
+            time_limit: seconds after which it is ended, whoever waits for it; None: no limit.
+            waive: what may be missing on a host that lacks it: `memory`, `pids`, `userns`.
+        """
+        return cls(
+            cap_drop=(ALL,),
+            userns="host" if "userns" in waive else "auto",
+            sandbox=Sandbox(memory=memory, pids=pids, scratch=scratch, time_limit=time_limit, waived=tuple(waive)),
+        )
+
+    @classmethod
+    def privileged(cls) -> Security:
+        """Return no confinement but namespaces: all capabilities, system calls and devices. Not for foreign code."""
+        return cls(
+            cap_add=(ALL,),
+            no_new_privileges=False,
+            seccomp=SeccompMode.UNCONFINED,
+            masked_paths=(),
+            read_only_paths=(),
+            is_privileged=True,
+        )
 
     @property
     def capabilities(self) -> frozenset[str]:

@@ -16,6 +16,7 @@ _PREAMBLE = """\
 import os, signal, sys, threading
 import container_kit as ck
 from container_kit import wait
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may ignore it
 engine = ck.Engine(root={root!r}, runtime={runtime!r})
 image = ck.Image.from_directory({image!r})
 host = ck.Image.host()

@@ -19,9 +19,9 @@ from container_kit._spec.identity import Identity
 from container_kit._spec.image_config import ImageConfig
 from container_kit._spec.mounts import Mount
 from container_kit._spec.paths import ContainerPath, HostPath
-from container_kit._spec.resources import Ulimit
 from container_kit._spec.root_filesystem import OverlayLayers, RootFilesystem
 from container_kit._spec.security import CAPABILITIES, SeccompMode, Security
+from container_kit._spec.ulimits import Ulimit
 
 texts = st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=40)
 kernel_texts = st.binary(max_size=200).map(lambda data: data.replace(b"\0", b"").decode("utf-8", "surrogateescape"))

@@ -87,7 +87,7 @@ def test_filter_is_there_exactly_when_it_was_asked_for(launch: Launch) -> None:
     """Never silently left out."""
     filters = [step for step in launch.compile().confine if isinstance(step, Seccomp)]
 
-    assert len(filters) == (launch.config.security.seccomp is SeccompMode.DEFAULT)
+    assert len(filters) == (launch.config.security.seccomp is not SeccompMode.UNCONFINED)
 
 
 @settings(deadline=None, max_examples=50)

@@ -9,9 +9,9 @@ from container_kit._spec.codec import decode_config, encode_config
 from container_kit._spec.container_config import ContainerConfig
 from container_kit._spec.healthcheck import Healthcheck, RestartPolicy
 from container_kit._spec.mounts import Mount
-from container_kit._spec.resources import UNLIMITED, Ulimit
 from container_kit._spec.security import CAPABILITIES, Security
 from container_kit._spec.text import Pairs
+from container_kit._spec.ulimits import UNLIMITED, Ulimit
 from container_kit.errors import InvalidSpecError
 
 # What an argument may be: anything the kernel can take, bytes outside UTF-8 included.

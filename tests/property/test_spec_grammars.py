@@ -11,8 +11,8 @@ from container_kit._spec.ids import check_hostname, check_name, is_id_prefix, ne
 from container_kit._spec.names import name_from
 from container_kit._spec.options import parse_env_file
 from container_kit._spec.paths import parse_container_path
-from container_kit._spec.resources import parse_size
 from container_kit._spec.signals import parse_signal
+from container_kit._spec.sizes import parse_size
 from container_kit._spec.users import LARGEST_ID, parse_user
 from container_kit.errors import InvalidSpecError
 

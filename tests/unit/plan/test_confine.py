@@ -24,8 +24,8 @@ from container_kit._plan.ops import (
 )
 from container_kit._spec.container_config import ContainerConfig
 from container_kit._spec.identity import Identity
-from container_kit._spec.resources import UNLIMITED, Ulimit
 from container_kit._spec.security import SeccompMode, Security
+from container_kit._spec.ulimits import UNLIMITED, Ulimit
 from container_kit.errors import InvalidUserError, UnsupportedHostError
 from tests.unit.plan.cases import NOBODY, ROOT, ROOTLESS, SINGLE_ID, execute, launch
 

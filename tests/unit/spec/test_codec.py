@@ -20,9 +20,9 @@ from container_kit._spec.image_config import ImageConfig
 from container_kit._spec.log_config import LogConfig
 from container_kit._spec.mounts import Mount
 from container_kit._spec.paths import ContainerPath, HostPath
-from container_kit._spec.resources import Ulimit
 from container_kit._spec.root_filesystem import OverlayLayers, RootFilesystem
 from container_kit._spec.security import SeccompMode, Security
+from container_kit._spec.ulimits import Ulimit
 from container_kit.errors import InvalidSpecError
 
 FULL = ContainerConfig(

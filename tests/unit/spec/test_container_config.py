@@ -11,7 +11,7 @@ from container_kit._spec.healthcheck import RestartPolicy
 from container_kit._spec.image_config import ImageConfig
 from container_kit._spec.mounts import Mount
 from container_kit._spec.paths import ContainerPath
-from container_kit._spec.resources import Ulimit
+from container_kit._spec.ulimits import Ulimit
 from container_kit.errors import InvalidCommandError, InvalidMountError, InvalidSpecError, InvalidUserError
 
 

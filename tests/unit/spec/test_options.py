@@ -21,8 +21,8 @@ from container_kit._spec.options import (
     parse_options,
     parse_process_options,
 )
-from container_kit._spec.resources import Ulimit
 from container_kit._spec.security import Security
+from container_kit._spec.ulimits import Ulimit
 from container_kit.errors import InvalidCommandError, InvalidNameError, InvalidSpecError, UnknownOptionError
 
 

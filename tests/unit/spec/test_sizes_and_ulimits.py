@@ -6,7 +6,8 @@ import resource
 
 import pytest
 
-from container_kit._spec.resources import UNLIMITED, Ulimit, parse_size
+from container_kit._spec.sizes import parse_size
+from container_kit._spec.ulimits import UNLIMITED, Ulimit
 from container_kit.errors import InvalidSpecError
 
 

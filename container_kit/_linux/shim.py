@@ -23,7 +23,7 @@ from container_kit.errors import UnsupportedHostError
 
 MONITOR_PROGRAM = Path(__file__).resolve().parent.parent / "ck-monitor"
 FILES_PROGRAM = MONITOR_PROGRAM.with_name("ck-files")
-MONITOR_FDS = 6
+MONITOR_FDS = 8
 
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
@@ -116,7 +116,7 @@ def spawn_monitor(fds: Sequence[int]) -> tuple[int, int]:
     """Start a monitor process; see `spawn_program`.
 
     Args:
-        fds: request, owner channel, user namespace, stdin, stdout, stderr (CK_FD_* in ckit.h).
+        fds: request, owner channel, user namespace, stdin, stdout, stderr, device filter, ids (CK_FD_* in ckit.h).
     """
     return spawn_program("ck-monitor", fds)
 
@@ -126,18 +126,19 @@ def spawn_program(name: Literal["ck-monitor", "ck-files"], fds: Sequence[int]) -
 
     Args:
         name: which one.
-        fds: the descriptors it gets as 3, 4, …; -1 for one that is absent. Borrowed.
+        fds: the descriptors it gets as 3, 4, …; -1, or none at the end, for one that is absent. Borrowed.
 
     Returns:
         Its pid, to be waited for, and a pidfd, to be closed, both by the caller.
     """
-    if len(fds) != MONITOR_FDS:
-        raise ValueError(f"{MONITOR_FDS} descriptors wanted, {len(fds)} given")
+    if len(fds) > MONITOR_FDS:
+        raise ValueError(f"{MONITOR_FDS} descriptors at most, {len(fds)} given")
+    given = [*fds, *(-1,) * (MONITOR_FDS - len(fds))]
     shim = _load()
     program = _open_program(name)
     pidfd = cast("_Pointer", shim.ffi.new("int *", -1))
     argument = shim.ffi.new("char[]", name.encode("ascii"))
-    pid = _checked(shim.lib.ck_spawn(program, argument, shim.ffi.new("int[]", list(fds)), pidfd))
+    pid = _checked(shim.lib.ck_spawn(program, argument, shim.ffi.new("int[]", given), pidfd))
     return pid, pidfd[0]
 
 

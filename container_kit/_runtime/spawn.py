@@ -13,13 +13,22 @@ from container_kit._runtime.supervision import Supervision
 _ABSENT = -1
 
 
-def spawn_monitor(request: bytes, *, user_namespace: int | None, stdio: Sequence[int] | None = None) -> Supervision:
+def spawn_monitor(
+    request: bytes,
+    *,
+    user_namespace: int | None,
+    stdio: Sequence[int] | None = None,
+    devices: int | None = None,
+    ids: int | None = None,
+) -> Supervision:
     """Start a monitor that waits for `go`.
 
     Args:
         request: settings and plans, as `encode_request` makes them.
         user_namespace: descriptor of the user namespace to join, borrowed.
         stdio: the container's stdin, stdout and stderr, borrowed; None when the monitor makes them.
+        devices: descriptor of a loaded device filter, borrowed.
+        ids: descriptor of a lock on the container's ids, borrowed; the monitor's share keeps it locked.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
     with theirs:
@@ -30,6 +39,8 @@ def spawn_monitor(request: bytes, *, user_namespace: int | None, stdio: Sequence
                 theirs.fileno(),
                 _ABSENT if user_namespace is None else user_namespace,
                 *(stdio if stdio is not None else (_ABSENT,) * 3),
+                _ABSENT if devices is None else devices,
+                _ABSENT if ids is None else ids,
             ]
             pid, pidfd = shim.spawn_monitor(fds)
         except BaseException:

@@ -179,9 +179,10 @@ enum ck_op {
 #define CK_FD_STDIN 6  // CK_SET_DIRECT
 #define CK_FD_STDOUT 7
 #define CK_FD_STDERR 8
-#define CK_FD_DEVICES 9 // a device filter for each of the container's cgroups (BPF_CGROUP_DEVICE), when present
-#define CK_FD_IDS 10    // a lock on the container's ids: held, never used, when present
-#define CK_FD_COUNT 8u  // 3 … 10
+#define CK_FD_DEVICES                                                                                        \
+    9                // a device filter for each of the container's cgroups (BPF_CGROUP_DEVICE), when present
+#define CK_FD_IDS 10 // a lock on the container's ids: held, never used, when present
+#define CK_FD_COUNT 8u // 3 … 10
 
 // ---- what a launch came to -------------------------------------------------------
 // Written by the process that executes the plan, in memory it shares with the monitor.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from container_kit._spec.security import ALL, CAPABILITIES, DEFAULT_CAPABILITIES, SeccompMode, Security
+from container_kit._spec.paths import HostPath
+from container_kit._spec.security import ALL, CAPABILITIES, DEFAULT_CAPABILITIES, SeccompFile, SeccompMode, Security
 from container_kit.errors import InvalidSpecError
 
 
@@ -58,3 +59,63 @@ def test_kernel_secrets_are_masked() -> None:
     """The union of what the known engines hide."""
     assert {"/proc/kcore", "/proc/keys", "/sys/firmware", "/proc/interrupts"} <= set(Security().masked_paths)
     assert {"/proc/sys", "/proc/sysrq-trigger"} <= set(Security().read_only_paths)
+
+
+def test_docker_profile_has_fourteen_capabilities_and_lets_programs_gain_privileges() -> None:
+    """What Docker gives a container."""
+    security = Security.docker()
+
+    assert len(security.capabilities) == 14
+    assert security.capability_mask == 0xA80425FB
+    assert not security.no_new_privileges
+    assert security.seccomp is SeccompMode.DOCKER
+
+
+def test_privileged_profile_confines_nothing_but_by_namespaces() -> None:
+    """Every capability, no filter, nothing hidden."""
+    security = Security.privileged()
+
+    assert security.capability_mask == 2**41 - 1
+    assert security.seccomp is SeccompMode.UNCONFINED
+    assert (security.masked_paths, security.read_only_paths) == ((), ())
+    assert security.is_privileged
+
+
+def test_untrusted_profile_has_bounds_and_ids_of_its_own() -> None:
+    """Nothing is left to the caller to remember."""
+    security = Security.untrusted(memory="256m", pids=32)
+
+    assert security.userns == "auto"
+    assert security.sandbox is not None
+    assert (security.sandbox.memory, security.sandbox.pids) == (256 << 20, 32)
+    assert security.sandbox.time_limit == 60.0
+
+
+def test_waiving_ids_of_its_own_gives_the_engines() -> None:
+    """The one waiver that changes how it is launched."""
+    assert Security.untrusted(waive=["userns"]).userns == "host"
+
+
+def test_an_unknown_waiver_is_refused() -> None:
+    """A typing error must not look like consent."""
+    with pytest.raises(InvalidSpecError, match="memory, pids, userns"):
+        Security.untrusted(waive=["everything"])  # type: ignore[list-item]  # what is tested
+
+
+@pytest.mark.parametrize("profile", ["profile.json", "", "Default"])
+def test_a_profile_is_a_mode_or_an_absolute_path(profile: str) -> None:
+    """A relative path depends on where the caller happens to be."""
+    with pytest.raises(InvalidSpecError, match="seccomp"):
+        Security(seccomp=profile)
+
+
+def test_a_path_is_a_profile_that_is_not_read_yet() -> None:
+    """Values do not touch files."""
+    assert Security(seccomp="/etc/profile.json").seccomp == SeccompFile(path=HostPath("/etc/profile.json"))
+
+
+@pytest.mark.parametrize("field", ["apparmor", "selinux"])
+def test_an_empty_label_is_refused(field: str) -> None:
+    """No label is None."""
+    with pytest.raises(InvalidSpecError, match=field):
+        Security(**{field: " "})  # type: ignore[arg-type]  # one of two fields

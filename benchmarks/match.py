@@ -62,6 +62,9 @@ class Match:
             "throughput": self.throughput,
             "memory": self.memory,
             "rootless": self.rootless_ratio,
+            "userns": lambda: self.profile_ratio("userns"),
+            "untrusted": lambda: self.profile_ratio("untrusted"),
+            "stats": self.stats,
             "list": self.list_many,
         }
 
@@ -123,6 +126,22 @@ class Match:
             floor=median["floor_user"] / median["floor_root"],
             detail={name: summarise(values) for name, values in samples.items()},
         )
+
+    def profile_ratio(self, profile: str) -> Result:
+        """`true` to its end under a stricter profile, against the default."""
+        samples: dict[str, list[float]] = {"default": [], profile: []}
+        for _ in range(self.turns):
+            for name, values in samples.items():
+                values += self.ours.ask("run", n=20, profile=name)
+        median = {name: statistics.median(values) for name, values in samples.items()}
+        return Result(
+            ours=median[profile] / median["default"],
+            detail={f"{name}_us": summarise(values) for name, values in samples.items()},
+        )
+
+    def stats(self) -> Result:
+        """One reading of a running container."""
+        return _result(self.ours.ask("stats", n=50 * self.turns), [])
 
     def list_many(self) -> Result:
         """All containers of an engine that has many."""

@@ -41,16 +41,30 @@ def microseconds(action: Callable[[], object], n: int) -> list[float]:
     return times
 
 
-def run_true() -> None:
+PROFILES: dict[str, Callable[[], ck.Security]] = {
+    "default": ck.Security,
+    "userns": lambda: ck.Security(userns="auto"),
+    "untrusted": lambda: ck.Security.untrusted(waive=["memory", "pids"]),  # the controllers may be elsewhere
+}
+
+
+def run_true(profile: str = "default") -> None:
     """Run `true` to its end."""
-    completed = ck.run(image, ["true"], engine=engine)
+    completed = ck.run(image, ["true"], security=PROFILES[profile](), engine=engine)
     if completed.returncode:
         raise RuntimeError(f"true ended with {completed.returncode}")
 
 
-def measure_run(n: int) -> list[float]:
+def measure_run(n: int, profile: str = "default") -> list[float]:
     """Run `true` n times."""
-    return microseconds(run_true, n)
+    return microseconds(lambda: run_true(profile), n)
+
+
+def measure_stats(n: int) -> list[float]:
+    """Read what a running container uses n times."""
+    with ck.start(image, ["sleep", "1000"], engine=engine) as container:
+        container.stats()
+        return microseconds(container.stats, n)
 
 
 def measure_start(n: int) -> list[float]:
@@ -151,6 +165,7 @@ def main() -> None:
                 "throughput": measure_throughput,
                 "memory": measure_memory,
                 "list": measure_list,
+                "stats": measure_stats,
                 "phases": measure_phases,
             }
         )

@@ -132,7 +132,7 @@ class Match:
         samples: dict[str, list[float]] = {"default": [], profile: []}
         for _ in range(self.turns):
             for name, values in samples.items():
-                values += self.ours.ask("run", n=20, profile=name)
+                values.extend(self.ours.ask("run", n=20, profile=name))
         median = {name: statistics.median(values) for name, values in samples.items()}
         return Result(
             ours=median[profile] / median["default"],

@@ -65,13 +65,19 @@ struct ck_step {
     X(SET_MOUNT_ATTR, 5, "suu")     /* slot, mount attributes to set, recursive */                           \
     X(SLOT_DIR, 6, "spu")           /* slot, relative path, mode */                                          \
     X(SLOT_FILE, 7, "spub")         /* slot, relative path, mode, contents */                                \
-    X(SLOT_NODE, 8, "spuuu")        /* slot, relative path, mode, major, minor (char) */                     \
+    X(SLOT_NODE, 8, "spuuu")        /* slot, relative path, mode with type, major, minor */                  \
     X(SLOT_SYMLINK, 9, "spp")       /* slot, relative path, target */                                        \
     X(WRITE_PROC, 10, "spb")        /* slot of a proc mount, path below it, contents */                      \
     X(LOOPBACK_UP, 11, "")          /* bring lo up in the new network namespace */                           \
     X(JOIN_NAMESPACES, 12, "u")     /* namespaces of the target pidfd */                                     \
     X(PARENT_DEATH_SIGNAL, 13, "u") /* signal */                                                             \
     X(START_SESSION, 14, "")        /* setsid */                                                             \
+    X(PROCESS_FILE, 15, "pb")       /* path below the host's /proc/self, contents; own memory */             \
+    X(MAKE_USER_NAMESPACE, 16, "sbb") /* slot, uid map, gid map */                                           \
+    X(RAISE_LIMIT, 17, "uU")          /* resource, hard limit it has at least */                             \
+    X(NEW_MAPPED_OVERLAY, 18, "sSppuSsu") /* as NEW_OVERLAY, slot of a user namespace, lowers as well */     \
+    X(ENTER_USER_NAMESPACE, 19, "su") /* slot; the process that goes on has these new namespaces */          \
+    X(SLOT_TARGET, 26, "spu")         /* slot, path inside, whether a directory: made if missing */          \
     /* the change of root */                                                                                 \
     X(PIVOT, 20, "s") /* slot becomes /; the old root is detached */                                         \
     /* attach: inside the new root */                                                                        \
@@ -96,6 +102,8 @@ struct ck_step {
     X(FORK_INIT, 52, "u")          /* stay behind as a reaper (CK_INIT flags); the child goes on */          \
     X(READY, 53, "")               /* wait for the monitor's word that all is recorded */                    \
     X(ENTER_PID_NAMESPACE, 54, "") /* joined before; go on in a child inside, with memory of its own */      \
+    X(SESSION_KEYRING, 56, "")     /* a new one: the caller's keys are out of reach */                       \
+    X(FLAGGED_SECCOMP, 57, "bu")   /* struct sock_filter array, CK_FILTER flags */                           \
     X(EXEC, 60, "SSS")             /* candidate paths, argv, env */
 
 enum ck_op {
@@ -136,7 +144,12 @@ enum ck_op {
 #define CK_NS_CGROUP 0x40u
 
 // FORK_INIT
+// FLAGGED_SECCOMP
+#define CK_FILTER_LOG 0x1u        // refused calls are told to the kernel's audit log
+#define CK_FILTER_SPEC_ALLOW 0x2u // without the mitigation of speculative store bypass
+
 #define CK_INIT_SUBREAPER 0x1u // not PID 1: adopt orphans, and end them all on SIGUSR1
+#define CK_INIT_DUMPABLE 0x2u  // its /proc entry and namespaces are open to the user it belongs to (prctl(2))
 
 // RLIMIT resources are Linux's own numbers on x86-64 and arm64 (asm-generic).
 
@@ -145,13 +158,14 @@ enum ck_op {
 //   u flags (CK_SET_*)          u owner_pid             u namespaces (CK_NS_*)
 //   p container_dir             p runtime_dir           S dirs      (below container_dir, made if missing)
 //   u dir_mode                  p cgroup_parent ("": none)          p cgroup_name
-//   S cgroup_writes             (file, value, file, value, …)
+//   S cgroup_writes             (file, value, file, value, …; CK_OPTIONAL_FILE before a file that may be absent)
 //   u stop_signal               U stop_timeout_ms
 //   u restart (CK_RESTART_*)    u restart_max (0: no bound)
 //   U log_max_bytes             u log_max_files
 //   U health_interval_ms        U health_timeout_ms     u health_retries
 //   U health_start_period_ms    U health_start_interval_ms
-#define CK_SETTINGS_FORMAT "uuuppSuppSuUuuUuUUuUU"
+//   U time_limit_ms             (of each run, from its exec on; 0: none)
+#define CK_SETTINGS_FORMAT "uuuppSuppSuUuuUuUUuUUU"
 
 #define CK_SET_OWNED 0x1u        // end the container when the owner process is gone or lets go
 #define CK_SET_REMOVE 0x2u       // remove container_dir, runtime_dir and cgroup at the end
@@ -160,12 +174,13 @@ enum ck_op {
 #define CK_SET_STDIN 0x10u       // keep stdin open for attach (else /dev/null)
 #define CK_SET_LOG 0x20u         // stdout and stderr go to container_dir/log through the monitor
 #define CK_SET_DIRECT 0x40u      // the inherited CK_FD_STD* are the container's stdio
-#define CK_SET_OWN_MEMORY 0x80u  // the plan has FORK_INIT: clone without CLONE_VM
+#define CK_SET_OWN_MEMORY 0x80u  // the plan has FORK_INIT or PROCESS_FILE: clone without CLONE_VM
 #define CK_SET_PROBE 0x100u      // run the plan to its end, report, exit; nothing is written to disk
 #define CK_SET_DIRTY_WORK 0x200u // overlay work directories may hold a "volatile" mark: clear before each run
 #define CK_SET_REMOVE_ONLY 0x400u   // run nothing: remove container_dir and runtime_dir, say EXITED, exit
 #define CK_SET_KEEP_STATE 0x800u    // with CK_SET_REMOVE: the state file stays, to say how it ended
 #define CK_SET_ENTER_CGROUP 0x1000u // join the cgroup by its cgroup.procs rather than by CLONE_INTO_CGROUP
+#define CK_SET_STAGES 0x2000u // the plan has ENTER_USER_NAMESPACE: what goes on there is init
 
 #define CK_RESTART_NO 0u
 #define CK_RESTART_ALWAYS 1u
@@ -198,7 +213,7 @@ struct ck_outcome {
     uint32_t step;
     int32_t error;   // errno, positive
     uint32_t detail; // EXEC: 1 + index of a candidate that exists although the exec said ENOENT
-    int32_t pid;     // ENTER_PID_NAMESPACE: the process that went on, seen from the monitor
+    int32_t pid;     // ENTER_PID_NAMESPACE, ENTER_USER_NAMESPACE: the process that went on, seen from the monitor
     uint32_t ready;  // futex: the monitor sets 1 when READY may pass
     uint64_t began_ns, confined_ns, exec_ns; // monotonic: first instruction, first confine step, EXEC
 };
@@ -235,33 +250,43 @@ enum ck_message_type {
     CK_MSG_EXEC = 21,      // flags CK_EXEC_*, descriptors: plan memfd[, stdin, stdout, stderr];
                            // ERROR: ESRCH not running, EBUSY paused, EAGAIN too many at once
     CK_MSG_KILL_TREE = 22, // in an exec session: end it and everything it started
-    CK_MSG_ATTACH = 23,    // flags CK_ATTACH_IO_*; descriptors: stdout[, stderr], which become non-blocking;
+    CK_MSG_ATTACH = 23,    // flags CK_ATTACH_IO_*; pipes: stdout[, stderr], which become non-blocking;
                            // answered by OK [+ stdin; a pty's master is non-blocking]
     CK_MSG_CLOSE_STDIN = 24,
     CK_MSG_RESIZE = 25,         // value = rows << 16 | columns
     CK_MSG_RESTART_POLICY = 26, // value = CK_RESTART_*, a = maximum
+    CK_MSG_LIMITS = 27, // descriptor: memfd of CK_LIMITS_FORMAT; ERROR: detail = the write that failed,
+                        // from 1 (0: none was tried); those before it are undone
 };
 
 #define CK_DEFAULT_TIMEOUT UINT64_MAX
 
-// CK_MSG_FAILED.step when it was not a step of the plan.
-#define CK_STEP_REQUEST 0x80000001u // the request could not be decoded
-#define CK_STEP_USERNS 0x80000002u  // joining the user namespace
-#define CK_STEP_DIRS 0x80000003u    // making the container's directories
-#define CK_STEP_RUNTIME 0x80000004u // state file, control socket
-#define CK_STEP_CGROUP 0x80000005u  // making or filling the cgroup; detail: the write that failed, from 1
-#define CK_STEP_STDIO 0x80000006u   // pipes, log file
-#define CK_STEP_CLONE 0x80000007u   // clone3
-#define CK_STEP_LOST 0x80000008u    // init ended before the plan did (killed from outside)
+#define CK_OPTIONAL_FILE '?'
 
-#define CK_EXIT_OOM 0x1u     // the cgroup counted an OOM kill
-#define CK_EXIT_STOPPED 0x2u // ended on request (stop, kill, owner gone)
-#define CK_EXIT_FORCED 0x4u  // the stop timeout ran out and SIGKILL was sent
-#define CK_EXIT_CLEAN 0x8u   // everything of CK_SET_REMOVE is gone
+// What CK_MSG_LIMITS brings, as in a record, each list as cgroup_writes:
+//   S to write now              S what undoes each of them       S what later runs begin with
+#define CK_LIMITS_FORMAT "SSS"
+
+// CK_MSG_FAILED.step when it was not a step of the plan.
+#define CK_STEP_REQUEST 0x80000001u  // the request could not be decoded
+#define CK_STEP_USERNS 0x80000002u   // joining the user namespace
+#define CK_STEP_DIRS 0x80000003u     // making the container's directories
+#define CK_STEP_RUNTIME 0x80000004u  // state file, control socket
+#define CK_STEP_CGROUP 0x80000005u   // making or filling the cgroup; detail: the write that failed, from 1
+#define CK_DETAIL_DEVICES UINT32_MAX // CK_STEP_CGROUP: it was the device filter
+#define CK_STEP_STDIO 0x80000006u    // pipes, log file
+#define CK_STEP_CLONE 0x80000007u    // clone3
+#define CK_STEP_LOST 0x80000008u     // init ended before the plan did (killed from outside)
+
+#define CK_EXIT_OOM 0x1u         // the cgroup counted an OOM kill
+#define CK_EXIT_STOPPED 0x2u     // ended on request (stop, kill, owner gone)
+#define CK_EXIT_FORCED 0x4u      // the stop timeout ran out and SIGKILL was sent
+#define CK_EXIT_CLEAN 0x8u       // everything of CK_SET_REMOVE is gone
+#define CK_EXIT_TIME_LIMIT 0x10u // the run lasted longer than time_limit_ms and was killed
 
 #define CK_EXEC_DETACH 0x1u
 #define CK_EXEC_TERMINAL 0x2u   // the plan has TERMINAL: no stdio descriptors, a CK_MSG_TTY comes back
-#define CK_EXEC_OWN_MEMORY 0x4u // the plan has FORK_INIT
+#define CK_EXEC_OWN_MEMORY 0x4u // the plan has FORK_INIT or PROCESS_FILE
 
 #define CK_ATTACH_IO_STDIN 0x1u   // answer with the write end of stdin (or the pty's master)
 #define CK_ATTACH_IO_SLOW_OK 0x2u // never hold the container back: drop output instead

@@ -10,7 +10,7 @@ static inline void ck_close_at_exit(const int *fd) {
 }
 
 // An int variable that closes its descriptor when it goes out of scope.
-#define CK_CLOSE __attribute__((cleanup(ck_close_at_exit)))
+#define CK_CLOSE __attribute__((cleanup(ck_close_at_exit), unused))
 
 // Hand a descriptor over: the variable no longer owns it.
 static inline int ck_steal_fd(int *fd) {

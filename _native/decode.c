@@ -136,16 +136,19 @@ int ck_take_step(struct ck_cursor *from, uint32_t *code, struct ck_cursor *field
 }
 
 const char *ck_op_format(uint32_t code) {
+#define CK_CHECK_FORMAT(name, number, format)                                                                \
+    _Static_assert((number) < CK_OP_LIMIT && sizeof(format) - 1 <= CK_MAX_FIELDS, #name);
 #define CK_FORMAT_OF(name, number, format)                                                                   \
     case number:                                                                                             \
-        _Static_assert((number) < CK_OP_LIMIT && sizeof(format) - 1 <= CK_MAX_FIELDS, #name);                \
         return format;
+    CK_OPS(CK_CHECK_FORMAT)
     switch (code) {
         CK_OPS(CK_FORMAT_OF)
     default:
         return NULL;
     }
 #undef CK_FORMAT_OF
+#undef CK_CHECK_FORMAT
 }
 
 int ck_check_plan(const struct ck_plan *plan) {

@@ -189,6 +189,7 @@ static struct ck_run *make_run(const struct ck_launch *launch) {
     run->cgroup = launch->enter_cgroup ? launch->cgroup : -1;
     run->own_memory = launch->own_memory;
     run->pointers = (const char **)(run + 1);
+    run->stack = memory + STACK_AT;
     return run;
 }
 

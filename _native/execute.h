@@ -32,6 +32,7 @@ struct ck_run {
     int cgroup; // to enter first, or -1
     bool own_memory;
     const char **pointers; // room for argv and envp
+    void *stack;           // the lower end of this process's, or NULL
     struct ck_slot slot[CK_MAX_SLOTS];
 };
 
@@ -79,7 +80,7 @@ int ck_start_session(void); // 0 when leader of one already
 uint64_t ck_namespace_flags(uint64_t ours);
 
 // reaper.c: what FORK_INIT leaves behind.
-__attribute__((noreturn)) void ck_reap(int main_child, bool subreaper, int proc);
+__attribute__((noreturn)) void ck_reap(int main_child, bool subreaper, bool dumpable, int proc);
 int ck_open_own_proc(struct ck_run *run); // -1 when there is none to rely on
 
 #endif

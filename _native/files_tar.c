@@ -16,7 +16,7 @@ int ck_tar_refuse(struct ck_tar *tar, enum ck_file_reason reason) {
 // ---- the stream ---------------------------------------------------------------------------
 
 // More bytes behind those in the buffer: their number, 0 at the end of the stream, or -errno.
-static long read_more(struct ck_tar *tar) {
+static int read_more(struct ck_tar *tar) {
     if (tar->at == tar->end)
         tar->at = tar->end = 0;
     if (tar->at > 0) { // less than a block is left
@@ -30,13 +30,13 @@ static long read_more(struct ck_tar *tar) {
     while (size == -EINTR);
     if (size > 0)
         tar->end += (size_t)size;
-    return size;
+    return (int)size; // no more than the buffer holds
 }
 
 // The next piece of at most this many bytes; the stream must not end here.
 static long take_piece(struct ck_tar *tar, const char **piece, uint64_t size) {
     if (tar->at == tar->end) {
-        long more = read_more(tar);
+        int more = read_more(tar);
         if (more <= 0)
             return more < 0 ? more : ck_tar_refuse(tar, CK_TAR_TRUNCATED);
     }
@@ -89,9 +89,9 @@ long ck_tar_content(struct ck_tar *tar, const char **piece) {
 int ck_tar_drain(struct ck_tar *tar) {
     for (;;) {
         tar->at = tar->end = 0;
-        long size = read_more(tar);
+        int size = read_more(tar);
         if (size <= 0)
-            return (int)size;
+            return size;
     }
 }
 
@@ -100,9 +100,9 @@ int ck_tar_drain(struct ck_tar *tar) {
 // The next block: 1, 0 when the stream ends in front of it, or as above.
 static int next_block(struct ck_tar *tar, const char **block) {
     while (tar->end - tar->at < CK_TAR_BLOCK) {
-        long size = read_more(tar);
+        int size = read_more(tar);
         if (size < 0)
-            return (int)size;
+            return size;
         if (size == 0)
             return tar->end == tar->at ? 0 : ck_tar_refuse(tar, CK_TAR_TRUNCATED);
     }

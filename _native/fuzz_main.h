@@ -4,19 +4,17 @@
 #define CK_FUZZ_MAIN_H
 
 #include <stdio.h>
-#include <stdlib.h>
 
 #define CK_LARGEST_INPUT ((size_t)1 << 22)
 
 static int run_file(const char *path) {
+    static unsigned char data[CK_LARGEST_INPUT];
     FILE *file = fopen(path, "rb");
-    unsigned char *data = malloc(CK_LARGEST_INPUT);
-    if (file == NULL || data == NULL)
+    if (file == NULL)
         return 1;
-    size_t size = fread(data, 1, CK_LARGEST_INPUT, file);
+    size_t size = fread(data, 1, sizeof(data), file);
     fclose(file);
     LLVMFuzzerTestOneInput(data, size);
-    free(data);
     return 0;
 }
 

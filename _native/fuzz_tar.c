@@ -2,7 +2,9 @@
 //
 // libFuzzer:  clang -fsanitize=fuzzer,address,undefined -DCK_LIBFUZZER fuzz_tar.c files_tar*.c
 // plain, AFL:  cc -fsanitize=address,undefined fuzz_tar.c files_tar*.c; ./a.out FILE…
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE
+#endif
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

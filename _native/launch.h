@@ -26,7 +26,7 @@ struct ck_launch {
     int target;          // pidfd for JOIN_NAMESPACES, else -1
     int cgroup;          // O_DIRECTORY descriptor of the cgroup to start in, else -1
     uint32_t namespaces; // CK_NS_*: new namespaces for the child (0 for exec plans)
-    bool own_memory;     // no CLONE_VM: the plan has FORK_INIT
+    bool own_memory;     // no CLONE_VM: the plan has FORK_INIT or PROCESS_FILE
     bool enter_cgroup;   // the child joins the cgroup itself, as its first act (CK_SET_ENTER_CGROUP)
     // set by ck_launch_prepare
     struct ck_outcome *outcome; // MAP_SHARED, valid until ck_launch_release

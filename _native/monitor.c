@@ -67,6 +67,8 @@ static void reap(struct ck_monitor *m) {
     struct rusage usage;
     int status, pid;
     while ((pid = ck_sys_wait4(-1, &status, WNOHANG, &usage)) > 0) {
+        if (ck_stages_reaped(m, pid, status))
+            continue;
         if (pid == m->run.pid)
             ck_run_reaped(m, status, &usage);
         else

@@ -46,6 +46,7 @@ struct ck_settings {
     uint64_t health_interval_ms, health_timeout_ms;
     uint32_t health_retries;
     uint64_t health_start_period_ms, health_start_interval_ms;
+    uint64_t time_limit_ms;
 };
 
 #define CK_SIGKILL 9 // <signal.h> would bring the C library's signal sets along
@@ -66,6 +67,7 @@ enum ck_phase {
 struct ck_init { // the present run of init, or the last one
     struct ck_launch launch;
     bool prepared, reaped;
+    bool first_stage;                 // init is yet to come: see monitor_stages.c
     int pidfd, report;                // -1 when closed
     int stat;                         // /proc/<pid>/stat
     int32_t pid;                      // 0 when there is no process to reap
@@ -136,10 +138,13 @@ struct ck_monitor {
     bool stop_pending;    // stop came while init was being built
     uint32_t stop_signal; // to send then
     uint64_t force_at;    // end of the stop timeout
+    uint64_t limit_at;    // end of the run's time limit
     uint64_t drain_until;
     uint32_t restarts;
     uint64_t backoff_ms, restart_at;
     uint64_t oom_seen;
+    void *limits_map; // what the last CK_MSG_LIMITS brought
+    long limits_size;
     int32_t pid;
     uint64_t start_time;
     struct ck_failure failed; // step 0 and error 0: none
@@ -184,28 +189,45 @@ int ck_enter_dir(struct ck_monitor *m);
 int ck_clear_work_dirs(struct ck_monitor *m);
 int ck_make_runtime_dir(struct ck_monitor *m);
 
+// monitor_devices.c
+int ck_devices_attach(struct ck_monitor *m);
+
 // monitor_cgroup.c
 int ck_cgroup_make(struct ck_monitor *m, uint32_t *detail);
 void ck_cgroup_kill(int cgroup);
 void ck_cgroup_thaw(int cgroup);
 bool ck_cgroup_is_frozen(struct ck_monitor *m);
+uint64_t ck_cgroup_oom_kills(const struct ck_monitor *m);
 bool ck_cgroup_count_oom(struct ck_monitor *m);
 int ck_cgroup_remove(struct ck_monitor *m);
 long ck_write_at(int dir, const char *name, const char *text, size_t size);
 long ck_read_at(int dir, const char *name, char *buffer, size_t size);
 
+// monitor_exec.c
+long ck_map_sealed(int fd, void **map); // its size or -errno
+
+// monitor_limits.c
+int ck_limits_write(int cgroup, struct ck_strings writes, uint32_t *count);
+void ck_limits_change(struct ck_monitor *m, uint32_t client, int memfd);
+
 // monitor_run.c: one run of init
 int ck_run_prepare(struct ck_monitor *m);
 int ck_run_clone(struct ck_monitor *m);
+int ck_run_announce(struct ck_monitor *m);
 void ck_run_go(struct ck_monitor *m);
 void ck_run_watch(struct ck_monitor *m);
 void ck_run_tick(struct ck_monitor *m);
 void ck_run_reaped(struct ck_monitor *m, int status, const struct rusage *usage);
 void ck_run_discard(struct ck_monitor *m);
 
+// monitor_stages.c
+bool ck_stages_reaped(struct ck_monitor *m, int32_t pid, int status);
+void ck_stages_kill(struct ck_monitor *m);
+void ck_stages_discard(struct ck_monitor *m);
+
 // monitor_stop.c
 void ck_stop(struct ck_monitor *m, uint32_t signal, uint64_t timeout_ms);
-void ck_stop_after_start(struct ck_monitor *m);
+void ck_stop_run_started(struct ck_monitor *m);
 void ck_force(struct ck_monitor *m);
 void ck_stop_tick(struct ck_monitor *m);
 int ck_signal_init(struct ck_monitor *m, int signal);

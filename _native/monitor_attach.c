@@ -17,6 +17,16 @@ bool ck_attach_is_behind(const struct ck_monitor *m, const struct ck_client *cli
     return client->attached && client->out[m->stdio.held_stream] >= 0 && client->written < m->stdio.held_size;
 }
 
+// A socket may lead back to the client's own connection, whose end would then never come; a file may be on
+// a disk that makes us wait.
+static bool are_pipes(const int *fds) {
+    struct stat about;
+    for (int i = 0; i < 2; i++)
+        if (fds[i] >= 0 && (CK_SYS2(__NR_fstat, fds[i], &about) || !S_ISFIFO(about.st_mode)))
+            return false;
+    return true;
+}
+
 // A pipe's POLLERR is the only sign of a reader that went away in silence.
 int ck_attach(struct ck_monitor *m, uint32_t index, const struct ck_message *message, int *fds) {
     struct ck_client *client = &m->clients[index];
@@ -25,6 +35,8 @@ int ck_attach(struct ck_monitor *m, uint32_t index, const struct ck_message *mes
         return -EOPNOTSUPP;
     if (client->attached)
         return -EBUSY;
+    if (!are_pipes(fds))
+        return -EINVAL;
     for (int i = 0; i < 2; i++) {
         client->out[i] = fds[i];
         fds[i] = -1;

@@ -28,15 +28,11 @@ int ck_cgroup_make(struct ck_monitor *m, uint32_t *detail) {
     m->cgroup = ck_sys_openat(parent, m->set.cgroup_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
     if (m->cgroup < 0)
         return m->cgroup;
-    struct ck_strings writes = m->set.cgroup_writes;
-    const char *file, *value;
-    while ((file = ck_next_string(&writes)) && (value = ck_next_string(&writes))) {
-        ++*detail;
-        long written = ck_write_at(m->cgroup, file, value, ck_string_size(value));
-        if (written < 0)
-            return (int)written;
+    if ((error = ck_devices_attach(m))) {
+        *detail = CK_DETAIL_DEVICES;
+        return error;
     }
-    return 0;
+    return ck_limits_write(m->cgroup, m->set.cgroup_writes, detail);
 }
 
 void ck_cgroup_kill(int cgroup) {
@@ -55,13 +51,16 @@ bool ck_cgroup_is_frozen(struct ck_monitor *m) {
     return m->cgroup >= 0 && ck_read_at(m->cgroup, "cgroup.freeze", answer, 1) == 1 && answer[0] == '1';
 }
 
-// Whether the kernel killed for memory since the last time this was asked.
-bool ck_cgroup_count_oom(struct ck_monitor *m) {
+// How many processes of the cgroup and below the kernel has killed for want of memory.
+uint64_t ck_cgroup_oom_kills(const struct ck_monitor *m) {
     char events[512];
     long size = m->cgroup < 0 ? 0 : ck_read_at(m->cgroup, "memory.events", events, sizeof(events));
-    if (size <= 0)
-        return false;
-    uint64_t kills = ck_parse_counter(events, (size_t)size, "oom_kill");
+    return size > 0 ? ck_parse_counter(events, (size_t)size, "oom_kill") : 0;
+}
+
+// Whether it did so since the last time this was asked.
+bool ck_cgroup_count_oom(struct ck_monitor *m) {
+    uint64_t kills = ck_cgroup_oom_kills(m);
     bool more = kills > m->oom_seen;
     m->oom_seen = kills;
     return more;

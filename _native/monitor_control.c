@@ -33,6 +33,8 @@ long ck_receive(int socket, struct ck_message *message, int fds[4]) {
     size_t count = has_rights ? (rights.header.cmsg_len - sizeof(struct cmsghdr)) / sizeof(int) : 0;
     for (size_t i = 0; i < count && i < 4; i++)
         fds[i] = rights.fds[i];
+    for (size_t i = 0; size == 0 && i < 4; i++) // an empty message, the end to us, may bring descriptors
+        ck_close_fd(&fds[i]);
     if (size == 0 || (size == sizeof(*message) && !(header.msg_flags & (MSG_TRUNC | MSG_CTRUNC))))
         return size;
     message->type = 0; // of a size that is none of ours: answered as unknown
@@ -156,6 +158,11 @@ static int do_restart_policy(struct ck_monitor *m, const struct call *call) {
     return 0;
 }
 
+static int do_limits(struct ck_monitor *m, const struct call *call) {
+    ck_limits_change(m, call->client, call->fds[0]);
+    return CK_ANSWERED;
+}
+
 static const struct {
     uint32_t type;
     int (*act)(struct ck_monitor *m, const struct call *call);
@@ -171,6 +178,7 @@ static const struct {
     {CK_MSG_CLOSE_STDIN, do_close_stdin},
     {CK_MSG_RESIZE, do_resize},
     {CK_MSG_RESTART_POLICY, do_restart_policy},
+    {CK_MSG_LIMITS, do_limits},
 };
 
 static int act(struct ck_monitor *m, const struct call *call) {

@@ -12,13 +12,15 @@ static struct ck_session *find_free(struct ck_monitor *m) {
     return NULL;
 }
 
-// The plan is read while it runs: nobody may change or shorten it meanwhile.
+// What a client gives is read again later: nobody may change or shorten it meanwhile.
+long ck_map_sealed(int fd, void **map) {
+    int seals = ck_sys_fcntl(fd, F_GET_SEALS, 0);
+    return seals < 0 || (seals & CK_SEALS) != CK_SEALS ? -EPERM : ck_map_request(fd, map);
+}
+
 static int map_plan(struct ck_session *session, int fd) {
     struct ck_request_view view;
-    int seals = ck_sys_fcntl(fd, F_GET_SEALS, 0);
-    if (seals < 0 || (seals & CK_SEALS) != CK_SEALS)
-        return -EPERM;
-    long size = ck_map_request(fd, &session->map);
+    long size = ck_map_sealed(fd, &session->map);
     if (size < 0)
         return (int)size;
     session->map_size = (size_t)size;

@@ -37,11 +37,11 @@ void ck_health_run_ended(struct ck_monitor *m) {
     m->health.next_at = m->health.timeout_at = CK_NEVER;
 }
 
-static bool forks_init(const struct ck_plan *plan) {
+static bool needs_own_memory(const struct ck_plan *plan) {
     struct ck_cursor rest = {plan->steps, plan->steps + plan->size}, fields;
     uint32_t code;
     for (uint32_t i = 0; i < plan->count && !ck_take_step(&rest, &code, &fields); i++)
-        if (code == CK_OP_FORK_INIT)
+        if (code == CK_OP_FORK_INIT || code == CK_OP_PROCESS_FILE)
             return true;
     return false;
 }
@@ -55,7 +55,7 @@ static void begin_probe(struct ck_monitor *m) {
     health->next_at = CK_NEVER;
     health->probe_started_ns = ck_clock_ns();
     *session = (struct ck_session){.client = -1,
-                                   .flags = forks_init(&health->plan) ? CK_EXEC_OWN_MEMORY : 0,
+                                   .flags = needs_own_memory(&health->plan) ? CK_EXEC_OWN_MEMORY : 0,
                                    .report = -1,
                                    .cgroup = -1,
                                    .launch = {.plan = health->plan, .report = -1}};

@@ -37,7 +37,9 @@ int ck_run_clone(struct ck_monitor *m) {
     ck_stdio_close_child(m);
     if (pid < 0)
         return (int)pid;
-    run->pid = run->recorded = (int32_t)pid;
+    run->pid = (int32_t)pid;
+    run->first_stage = m->set.flags & CK_SET_STAGES;
+    run->recorded = run->first_stage ? 0 : run->pid;
     run->stat = ck_open_stat(run->pid);
     run->start_time = ck_start_time(run->stat, &task_flags);
     run->started_ns = ck_clock_ns();
@@ -55,6 +57,17 @@ static int open_runtime(struct ck_monitor *m) {
     if (!error)
         error = ck_record(m);
     return error ? error : ck_control_bind(m);
+}
+
+// Say where the run can be found, and let it go on. A restart does not end for a full disk.
+int ck_run_announce(struct ck_monitor *m) {
+    bool probe = m->set.flags & CK_SET_PROBE;
+    int error = probe || m->runtime >= 0 ? 0 : open_runtime(m);
+    if (m->restarts)
+        ck_record(m);
+    if (!error)
+        ck_launch_ready(&m->run.launch);
+    return error;
 }
 
 // GO for a monitor that only removes: the end does it.
@@ -78,9 +91,8 @@ void ck_run_go(struct ck_monitor *m) {
         return ck_fail(m, CK_STEP_STDIO, error, 0);
     if ((error = ck_run_clone(m)))
         return ck_fail(m, CK_STEP_CLONE, error, 0);
-    if (!probe && (error = open_runtime(m)))
+    if (!m->run.first_stage && (error = ck_run_announce(m)))
         return ck_fail(m, CK_STEP_RUNTIME, error, 0);
-    ck_launch_ready(&m->run.launch);
 }
 
 // A new cgroup for each run: the kernel may kill what is cloned into one that was killed before
@@ -104,8 +116,8 @@ static void run_again(struct ck_monitor *m) {
         return ck_fail(m, CK_STEP_STDIO, error, 0);
     if ((error = ck_run_clone(m)))
         return ck_fail(m, CK_STEP_CLONE, error, 0);
-    ck_record(m);
-    ck_launch_ready(&m->run.launch);
+    if (!m->run.first_stage)
+        ck_run_announce(m);
 }
 
 static void started(struct ck_monitor *m, const struct ck_outcome *outcome) {
@@ -123,12 +135,14 @@ static void started(struct ck_monitor *m, const struct ck_outcome *outcome) {
     }
     m->launched = true;
     ck_health_run_started(m);
-    ck_stop_after_start(m);
+    ck_stop_run_started(m);
 }
 
 // A stub that stays behind (own_memory) never execs, so only its death can tell.
 static bool died_on_its_way(const struct ck_init *run) {
     uint64_t task_flags = 0;
+    if (run->first_stage)
+        return true;
     if (run->reaped)
         return WIFSIGNALED(run->status);
     if (!run->launch.own_memory)
@@ -170,6 +184,7 @@ static void report_ready(struct ck_monitor *m, uint32_t index) {
 void ck_run_watch(struct ck_monitor *m) {
     ck_watch(m, m->run.report, POLLIN, report_ready, 0);
     ck_wake_at(m, m->force_at);
+    ck_wake_at(m, m->limit_at);
     ck_wake_at(m, m->restart_at);
     if (m->phase == CK_PHASE_DRAINING)
         ck_wake_at(m, m->drain_until);
@@ -189,7 +204,7 @@ void ck_run_reaped(struct ck_monitor *m, int status, const struct rusage *usage)
     report_ready(m, 0);
     if (m->run.report >= 0) // somebody else still holds the other end
         launch_is_over(m);
-    m->force_at = CK_NEVER;
+    m->force_at = m->limit_at = CK_NEVER;
     if (ck_cgroup_count_oom(m))
         m->exit_flags |= CK_EXIT_OOM;
     if (m->phase == CK_PHASE_OVER)
@@ -232,6 +247,7 @@ void ck_run_discard(struct ck_monitor *m) {
         while (ck_sys_wait4(m->run.pid, &status, 0, &usage) == -EINTR)
             ;
         note_end(&m->run, status, &usage);
+        ck_stages_discard(m);
     }
     ck_close_fd(&m->run.report);
     ck_close_fd(&m->run.launch.report);

@@ -17,6 +17,7 @@ int ck_session_launch(struct ck_monitor *m, struct ck_session *session, const in
     struct ck_launch *launch = &session->launch;
     int error, report[2], pidfd = -1;
     session->number = ++m->session_count;
+    session->oom_kills = ck_cgroup_oom_kills(m);
     session->retry_at = session->give_up_at = CK_NEVER;
     launch->report = -1;
     if ((error = ck_exec_cgroup_make(m, session)))
@@ -154,10 +155,22 @@ static bool is_over(struct ck_monitor *m, struct ck_session *session) {
     return told && reaped && (!session->killed || ck_exec_cgroup_is_gone(m, session));
 }
 
+// The kernel counts before it sends the signal: the number is there when the process is reaped. A kill
+// that was asked for is not the kernel's; one at the end of the container may be (memory.oom.group).
+static bool ran_out_of_memory(const struct ck_monitor *m, const struct ck_session *session) {
+    bool asked_for = session->killed && m->phase == CK_PHASE_RUNNING;
+    bool by_signal = WIFSIGNALED(session->status) && WTERMSIG(session->status) == CK_SIGKILL;
+    return !asked_for && by_signal && ck_cgroup_oom_kills(m) > session->oom_kills;
+}
+
+static uint32_t exit_flags(const struct ck_monitor *m, const struct ck_session *session) {
+    return (session->killed ? CK_EXIT_STOPPED : 0) | (ran_out_of_memory(m, session) ? CK_EXIT_OOM : 0);
+}
+
 static void end(struct ck_monitor *m, struct ck_session *session) {
     struct ck_message exited = {.type = CK_MSG_EXITED,
                                 .value = session->status,
-                                .flags = session->killed ? CK_EXIT_STOPPED : 0,
+                                .flags = exit_flags(m, session),
                                 .a = session->usage.user_us,
                                 .b = session->usage.system_us,
                                 .c = session->usage.max_rss_kib};

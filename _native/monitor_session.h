@@ -49,6 +49,7 @@ struct ck_session { // one exec'd process
     bool prepared; // launch memory is mapped
     struct ck_failure failure;
     int32_t status;
+    uint64_t oom_kills; // counted before it began
     struct ck_usage usage;
     uint64_t retry_at, retry_ms, give_up_at; // removing the cgroup of a killed tree
 };

@@ -13,7 +13,7 @@ void ck_begin(struct ck_monitor *m) {
     m->stdio.in = m->stdio.master = m->stdio.out[0] = m->stdio.out[1] = -1;
     m->stdio.child[0] = m->stdio.child[1] = m->stdio.child[2] = -1;
     m->stdio.trim_at = CK_NEVER;
-    m->force_at = m->drain_until = m->restart_at = m->stale_at = CK_NEVER;
+    m->force_at = m->limit_at = m->drain_until = m->restart_at = m->stale_at = CK_NEVER;
     m->health.next_at = m->health.timeout_at = CK_NEVER;
     for (uint32_t i = 0; i < CK_CLIENTS; i++)
         m->clients[i].fd = -1;
@@ -49,6 +49,7 @@ static void read_settings(struct ck_settings *set, const struct ck_field *field)
         .health_retries = (uint32_t)field[CK_SETTING_HEALTH_RETRIES].number,
         .health_start_period_ms = field[CK_SETTING_HEALTH_START_PERIOD_MS].number,
         .health_start_interval_ms = field[CK_SETTING_HEALTH_START_INTERVAL_MS].number,
+        .time_limit_ms = field[CK_SETTING_TIME_LIMIT_MS].number,
     };
 }
 

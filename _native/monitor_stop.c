@@ -10,17 +10,22 @@ static bool init_lives(const struct ck_monitor *m) {
     return m->run.pid && (m->phase == CK_PHASE_LAUNCHING || m->phase == CK_PHASE_RUNNING);
 }
 
-// End it now: SIGKILL to all of the cgroup, and to init, whose pid namespace ends with it.
+// SIGKILL to all of the cgroup, and to init, whose pid namespace ends with it.
+static void kill_run(struct ck_monitor *m) {
+    ck_cgroup_kill(m->cgroup);
+    ck_sys_kill(m->run.pid, CK_SIGKILL); // our child, not yet reaped: the number is its own
+    ck_stages_kill(m);
+    ck_cgroup_thaw(m->cgroup);
+}
+
+// End it now.
 void ck_force(struct ck_monitor *m) {
     mark_stopped(m);
     m->force_at = CK_NEVER;
     if (m->phase == CK_PHASE_BACKOFF)
         m->phase = CK_PHASE_OVER;
-    if (!init_lives(m))
-        return;
-    ck_cgroup_kill(m->cgroup);
-    ck_sys_kill(m->run.pid, CK_SIGKILL); // our child, not yet reaped: the number is its own
-    ck_cgroup_thaw(m->cgroup);
+    if (init_lives(m))
+        kill_run(m);
 }
 
 // Ask init to end, and end it when the time is up. The shortest of several timeouts wins.
@@ -44,15 +49,28 @@ void ck_stop(struct ck_monitor *m, uint32_t signal, uint64_t timeout_ms) {
     ck_cgroup_thaw(m->cgroup);
 }
 
-// A signal before the exec would be lost on a process that ignores all it has no handler for.
-void ck_stop_after_start(struct ck_monitor *m) {
+// A stop signal before the exec would be lost on a process that ignores all it has no handler for.
+void ck_stop_run_started(struct ck_monitor *m) {
+    m->limit_at = m->set.time_limit_ms ? ck_later(m, m->set.time_limit_ms) : CK_NEVER;
     if (m->stop_pending)
         ck_sys_kill(m->run.pid, (int)m->stop_signal);
     m->stop_pending = false;
 }
 
+// The run only: a restart policy may give it another one.
+static void end_run_in_time(struct ck_monitor *m) {
+    if (m->now < m->limit_at)
+        return;
+    m->limit_at = CK_NEVER;
+    m->exit_flags |= CK_EXIT_TIME_LIMIT;
+    kill_run(m);
+}
+
 void ck_stop_tick(struct ck_monitor *m) {
-    if (m->now < m->force_at || !init_lives(m))
+    if (!init_lives(m))
+        return;
+    end_run_in_time(m);
+    if (m->now < m->force_at)
         return;
     m->exit_flags |= CK_EXIT_FORCED;
     ck_force(m);

@@ -6,6 +6,7 @@
 #include <linux/errno.h>
 #include <linux/fcntl.h>
 #include <linux/filter.h>
+#include <linux/keyctl.h>
 #include <linux/prctl.h>
 #include <linux/seccomp.h>
 
@@ -94,14 +95,25 @@ int ck_do_NO_NEW_PRIVS(struct ck_run *run, struct ck_field *field) {
     return prctl(PR_SET_NO_NEW_PRIVS, 1, 0);
 }
 
-int ck_do_SECCOMP(struct ck_run *run, struct ck_field *field) {
-    (void)run;
-    struct ck_text program = field[0].text;
+static int install_filter(struct ck_text program, uint32_t flags) {
     uint32_t length = program.size / sizeof(struct sock_filter);
     if (program.size % sizeof(struct sock_filter) != 0 || length > UINT16_MAX)
         return -EINVAL;
     struct sock_fprog filter = {.len = (uint16_t)length, .filter = (void *)(uintptr_t)program.at};
-    return (int)CK_SYS3(__NR_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter);
+    return (int)CK_SYS3(__NR_seccomp, SECCOMP_SET_MODE_FILTER, flags, &filter);
+}
+
+int ck_do_SECCOMP(struct ck_run *run, struct ck_field *field) {
+    (void)run;
+    return install_filter(field[0].text, 0);
+}
+
+int ck_do_FLAGGED_SECCOMP(struct ck_run *run, struct ck_field *field) {
+    (void)run;
+    uint64_t asked = field[1].number;
+    uint32_t flags = asked & CK_FILTER_LOG ? SECCOMP_FILTER_FLAG_LOG : 0;
+    flags |= asked & CK_FILTER_SPEC_ALLOW ? SECCOMP_FILTER_FLAG_SPEC_ALLOW : 0;
+    return install_filter(field[0].text, flags);
 }
 
 // The directory is opened inside the root and without magic links, and then the kernel is asked
@@ -118,4 +130,14 @@ int ck_do_CHDIR(struct ck_run *run, struct ck_field *field) {
 int ck_do_UMASK(struct ck_run *run, struct ck_field *field) {
     (void)run;
     return ck_status(CK_SYS1(__NR_umask, field[0].number & 0777));
+}
+
+// Where an outer filter keeps the whole family of calls from us, it keeps the container from the keys as well.
+int ck_do_SESSION_KEYRING(struct ck_run *run, struct ck_field *field) {
+    (void)run;
+    (void)field;
+    int err = ck_status(CK_SYS2(__NR_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL));
+    bool blocked =
+        err == -EPERM && CK_SYS3(__NR_keyctl, KEYCTL_GET_KEYRING_ID, KEY_SPEC_SESSION_KEYRING, 0) == -EPERM;
+    return err == -ENOSYS || blocked ? 0 : err;
 }

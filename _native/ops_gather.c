@@ -225,11 +225,12 @@ static long device_number(uint64_t major, uint64_t minor) {
 
 int ck_do_SLOT_NODE(struct ck_run *run, struct ck_field *field) {
     const char *name = NULL;
-    uint64_t mode = S_IFCHR | (field[2].number & 07777), major = field[3].number, minor = field[4].number;
+    uint64_t kind = field[2].number & S_IFBLK ? field[2].number & S_IFMT : S_IFCHR;
+    uint64_t mode = kind | (field[2].number & 07777), major = field[3].number, minor = field[4].number;
     CK_CLOSE int place = open_place(run, field, &name);
     if (place < 0)
         return place;
-    if (major > 0xfff || minor > 0xfffff)
+    if (major > 0xfff || minor > 0xfffff || (kind != S_IFCHR && kind != S_IFBLK))
         return -EINVAL;
     return (int)CK_SYS4(__NR_mknodat, place, name, mode, device_number(major, minor));
 }

@@ -4,11 +4,13 @@
 #include <linux/fcntl.h>
 #include <linux/futex.h>
 #include <linux/if.h>
+#include <linux/magic.h>
 #include <linux/prctl.h>
 #include <linux/sched.h>
 #include <linux/sockios.h>
 
 #include <asm/poll.h>
+#include <asm/statfs.h>
 #include <sys/socket.h>
 
 #include "cleanup.h"
@@ -43,6 +45,31 @@ int ck_do_START_SESSION(struct ck_run *run, struct ck_field *field) {
     (void)run;
     (void)field;
     return ck_start_session();
+}
+
+// ---- what the kernel keeps about a process ------------------------------------------------------
+
+static int open_own_file(const char *path) {
+    uint64_t resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV;
+    struct statfs of;
+    CK_CLOSE int self = ck_open_at(CK_AT_FDCWD, "/proc/self", O_PATH | O_DIRECTORY, 0);
+    int err = self < 0 ? self : ck_status(CK_SYS2(__NR_fstatfs, self, &of));
+    if (err < 0)
+        return err;
+    return of.f_type == PROC_SUPER_MAGIC ? ck_open_at(self, path, O_WRONLY, resolve) : -EBADF;
+}
+
+// The host's /proc, before anything of the container can be seen. With memory shared a write of
+// oom_score_adj would hold for the monitor as well, and so would the moment of being dumpable: without
+// it the files of a process in a user namespace belong to the host's root (proc(5)).
+int ck_do_PROCESS_FILE(struct ck_run *run, struct ck_field *field) {
+    if (!run->own_memory)
+        return -EINVAL;
+    CK_SYS5(__NR_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0);
+    CK_CLOSE int file = open_own_file(field[0].text.at);
+    CK_SYS5(__NR_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
+    long n = file < 0 ? file : ck_write(file, field[1].text.at, field[1].text.size);
+    return n == (long)field[1].text.size ? 0 : n < 0 ? (int)n : -EIO;
 }
 
 // ---- other namespaces ---------------------------------------------------------------------------
@@ -92,7 +119,7 @@ int ck_do_ENTER_PID_NAMESPACE(struct ck_run *run, struct ck_field *field) {
 // PID 1's children: this process stays behind as a reaper, its child goes on. Only with memory of its
 // own: a process that stays must not live in the monitor's.
 int ck_do_FORK_INIT(struct ck_run *run, struct ck_field *field) {
-    bool subreaper = field[0].number & CK_INIT_SUBREAPER;
+    bool subreaper = field[0].number & CK_INIT_SUBREAPER, dumpable = field[0].number & CK_INIT_DUMPABLE;
     if (!run->own_memory)
         return -EINVAL;
     if (subreaper) {
@@ -104,7 +131,7 @@ int ck_do_FORK_INIT(struct ck_run *run, struct ck_field *field) {
     // Not clone3: the default filter, which may be installed by now, answers that with ENOSYS.
     long pid = CK_SYS5(__NR_clone, 17 /* SIGCHLD */, 0, 0, 0, 0);
     if (pid > 0)
-        ck_reap((int)pid, subreaper, ck_steal_fd(&proc));
+        ck_reap((int)pid, subreaper, dumpable, ck_steal_fd(&proc));
     return (int)pid;
 }
 

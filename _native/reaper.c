@@ -148,11 +148,11 @@ static void reap_ended(const struct family *family) {
     }
 }
 
-void ck_reap(int main_child, bool subreaper, int proc) {
+void ck_reap(int main_child, bool subreaper, bool dumpable, int proc) {
     struct family family = {.me = (int)CK_SYS0(__NR_getpid), .main_child = main_child, .proc = proc};
     uint64_t all = ~(uint64_t)0;
     CK_SYS4(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, &all, NULL, sizeof(all));
-    CK_SYS5(__NR_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
+    CK_SYS5(__NR_prctl, PR_SET_DUMPABLE, dumpable, 0, 0, 0);
     CK_SYS1(__NR_chdir, "/");
     keep_only(proc);
     for (;;) {

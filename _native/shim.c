@@ -2,6 +2,7 @@
 // standard library does not have, and to the one parser.
 #include "shim.h"
 
+#include <linux/bpf.h>
 #include <linux/errno.h>
 #include <linux/fcntl.h>
 #include <linux/memfd.h>
@@ -32,6 +33,17 @@ long ck_memfd_create_exec(const char *name) {
 
 long ck_syncfs(int fd) {
     return CK_SYS1(__NR_syncfs, fd);
+}
+
+long ck_load_device_filter(const void *program, uint32_t count) {
+    union bpf_attr attr = {
+        .prog_type = BPF_PROG_TYPE_CGROUP_DEVICE,
+        .insns = (uintptr_t)program,
+        .insn_cnt = count,
+        .license = (uintptr_t)"Apache-2.0", // it calls no helper
+        .prog_name = "ck_devices",
+    };
+    return CK_SYS3(__NR_bpf, BPF_PROG_LOAD, &attr, sizeof(attr));
 }
 
 int ck_check_plan_bytes(const void *steps, size_t size, uint32_t count) {

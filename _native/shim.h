@@ -12,6 +12,9 @@ long ck_openat2(int directory, const char *path, uint64_t flags, uint64_t mode, 
 long ck_memfd_create_exec(const char *name);
 long ck_syncfs(int fd);
 
+// A program of `count` struct bpf_insn for BPF_CGROUP_DEVICE, checked by the kernel: a CLOEXEC descriptor.
+long ck_load_device_filter(const void *program, uint32_t count);
+
 // decode.h for bytes that are 8-aligned.
 int ck_check_plan_bytes(const void *steps, size_t size, uint32_t count);
 int ck_check_request_bytes(const void *request, size_t size);

@@ -60,11 +60,12 @@ static void close_others(const int *keep, int count) {
 // ---- our programs -----------------------------------------------------------------------------
 
 #define FIRST_FREE (CK_FD_REQUEST + (int)CK_FD_COUNT)
+#define NAME_SIZE 32
 
 enum { PROGRAM = CK_FD_COUNT, NOTHING, DESCRIPTORS }; // behind the program's own
 
-struct spawn {
-    const char *name;
+struct spawn { // the lowest bytes of the child's stack, which comes from the other end
+    char name[NAME_SIZE];
     int fds[DESCRIPTORS]; // as given; the program; /dev/null
     int error;            // set by the child: its memory is ours
 };
@@ -119,40 +120,71 @@ static void become_program(void *argument) {
     ck_exit(127);
 }
 
-static long clone_program(struct spawn *spawn, int *pidfd) {
-    long stack = map_stack();
-    if (stack < 0)
-        return stack;
+// The child runs in our memory until its exec, and we go on: what it needs is in a mapping of its own, which
+// stays until the exec is known to have happened. It has a copy of the descriptors, so ours may be closed at
+// once; signals stay blocked in it; it knows no thread-local storage. Should this process end or execute
+// something else meanwhile, the memory lives as long as the child uses it; a fork gets a copy and no child.
+static long clone_program(struct spawn *spawn, uint64_t wait, int *pidfd) {
     struct clone_args args = {
-        .flags = CLONE_VM | CLONE_VFORK | CLONE_PIDFD | CLONE_CLEAR_SIGHAND,
+        .flags = CLONE_VM | CLONE_PIDFD | CLONE_CLEAR_SIGHAND | wait,
         .pidfd = (uintptr_t)pidfd,
         .exit_signal = SIGNAL_CHILD,
-        .stack = (uint64_t)stack,
+        .stack = (uintptr_t)spawn,
         .stack_size = STACK_SIZE,
     };
     uint64_t mask = block_signals();
-    long pid = ck_clone3(&args, become_program, spawn); // comes back when the child has executed or ended
+    long pid = ck_clone3(&args, become_program, spawn);
     restore_signals(mask);
-    unmap_stack((void *)stack);
     return pid;
 }
 
-long ck_spawn(int program, const char *name, const int fds[CK_FD_COUNT], int *pidfd) {
-    struct spawn spawn = {.name = name};
+static long begin(int program, const char *name, const int fds[CK_FD_COUNT], uint64_t wait,
+                  struct ck_spawned *spawned) {
     CK_CLOSE int nothing = (int)CK_SYS4(__NR_openat, CK_AT_FDCWD, "/dev/null", O_RDWR | O_CLOEXEC, 0);
-    if (nothing < 0)
-        return nothing;
+    long stack = nothing < 0 ? nothing : map_stack();
+    if (stack < 0)
+        return stack;
+    struct spawn *spawn = (struct spawn *)stack; // zeros
+    for (size_t i = 0; name[i] != 0 && i < NAME_SIZE - 1; i++)
+        spawn->name[i] = name[i];
     for (unsigned i = 0; i < CK_FD_COUNT; i++)
-        spawn.fds[i] = fds[i];
-    spawn.fds[PROGRAM] = program;
-    spawn.fds[NOTHING] = nothing;
-    long pid = clone_program(&spawn, pidfd);
-    if (pid < 0 || spawn.error == 0)
+        spawn->fds[i] = fds[i];
+    spawn->fds[PROGRAM] = program;
+    spawn->fds[NOTHING] = nothing;
+    *spawned = (struct ck_spawned){.pidfd = -1, .memory = spawn};
+    long pid = clone_program(spawn, wait, &spawned->pidfd);
+    if (pid < 0) {
+        unmap_stack(spawn);
         return pid;
-    wait_for((int)pid);
-    ck_close(*pidfd);
-    *pidfd = -1;
-    return spawn.error;
+    }
+    spawned->pid = (int)pid;
+    return 0;
+}
+
+int ck_spawn_begin(int program, const char *name, const int fds[CK_FD_COUNT], struct ck_spawned *spawned) {
+    return (int)begin(program, name, fds, 0, spawned);
+}
+
+int ck_spawn_end(struct ck_spawned *spawned) {
+    struct spawn *spawn = spawned->memory;
+    if (spawn == NULL)
+        return 0;
+    int error = spawn->error;
+    unmap_stack(spawn);
+    spawned->memory = NULL;
+    return error;
+}
+
+int ck_spawn(int program, const char *name, const int fds[CK_FD_COUNT], struct ck_spawned *spawned) {
+    long error = begin(program, name, fds, CLONE_VFORK, spawned);
+    if (error < 0)
+        return (int)error;
+    error = ck_spawn_end(spawned); // the clone came back when the child had executed or ended
+    if (error < 0) {
+        wait_for(spawned->pid);
+        ck_close(spawned->pidfd);
+    }
+    return (int)error;
 }
 
 // ---- the holder of a user namespace -----------------------------------------------------------------

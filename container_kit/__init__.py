@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from container_kit._images.removal import Pruned as Pruned
     from container_kit._registry.results import SearchResult as SearchResult
     from container_kit._runtime.logs import LogLine as LogLine
-    from container_kit._runtime.probes import Capability as Capability
+    from container_kit._runtime.top import ProcessInfo as ProcessInfo
+    from container_kit._spec.capability import Capability as Capability
     from container_kit._spec.devices import Device as Device
     from container_kit._spec.events import Event as Event
     from container_kit._spec.healthcheck import Healthcheck as Healthcheck
@@ -36,6 +37,11 @@ if TYPE_CHECKING:
     from container_kit._spec.resources import Resources as Resources
     from container_kit._spec.security import SeccompMode as SeccompMode
     from container_kit._spec.security import Security as Security
+    from container_kit._spec.stats import DeviceTraffic as DeviceTraffic
+    from container_kit._spec.stats import InterfaceTraffic as InterfaceTraffic
+    from container_kit._spec.stats import Pressure as Pressure
+    from container_kit._spec.stats import Stall as Stall
+    from container_kit._spec.stats import Stats as Stats
     from container_kit._spec.ulimits import Ulimit as Ulimit
     from container_kit._trees.changes import Change as Change
     from container_kit._trees.tree_paths import TreePath as TreePath
@@ -83,7 +89,7 @@ __version__ = "0.1.0"
 
 # public name → the module that has it
 _HOMES = {
-    "Capability": "_runtime.probes",
+    "Capability": "_spec.capability",
     "Change": "_trees.changes",
     "Completed": "completed",
     "Container": "container",
@@ -91,6 +97,7 @@ _HOMES = {
     "ContainerOptions": "_spec.options",
     "DEVNULL": "process",
     "Device": "_spec.devices",
+    "DeviceTraffic": "_spec.stats",
     "Engine": "engine",
     "Event": "_spec.events",
     "Exited": "process",
@@ -101,13 +108,16 @@ _HOMES = {
     "ImageInspection": "_images.describe",
     "ImageUsage": "_images.removal",
     "Inspection": "inspection",
+    "InterfaceTraffic": "_spec.stats",
     "LogConfig": "_spec.log_config",
     "LogLine": "_runtime.logs",
     "Mirror": "_spec.registries",
     "Mount": "_spec.mounts",
     "PIPE": "process",
     "Platform": "_spec.platform",
+    "Pressure": "_spec.stats",
     "Process": "process",
+    "ProcessInfo": "_runtime.top",
     "ProcessOptions": "_spec.options",
     "Progress": "_spec.progress",
     "Pruned": "_images.removal",
@@ -118,6 +128,8 @@ _HOMES = {
     "SearchResult": "_registry.results",
     "SeccompMode": "_spec.security",
     "Security": "_spec.security",
+    "Stall": "_spec.stats",
+    "Stats": "_spec.stats",
     "Stderr": "process",
     "Stdout": "process",
     "TreePath": "_trees.tree_paths",
@@ -142,6 +154,7 @@ __all__ = [
     "ContainerKitError",
     "ContainerOptions",
     "Device",
+    "DeviceTraffic",
     "Engine",
     "Event",
     "Exited",
@@ -152,12 +165,15 @@ __all__ = [
     "ImageInspection",
     "ImageUsage",
     "Inspection",
+    "InterfaceTraffic",
     "LogConfig",
     "LogLine",
     "Mirror",
     "Mount",
     "Platform",
+    "Pressure",
     "Process",
+    "ProcessInfo",
     "ProcessOptions",
     "Progress",
     "Pruned",
@@ -167,6 +183,8 @@ __all__ = [
     "SearchResult",
     "SeccompMode",
     "Security",
+    "Stall",
+    "Stats",
     "Stderr",
     "Stdout",
     "TreePath",

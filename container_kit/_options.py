@@ -13,17 +13,20 @@ from typing import IO, Self, TypedDict
 import attrs
 
 from container_kit._images.origins import ImageParts
+from container_kit._linux import device_nodes
 from container_kit._runtime import start as _start
 from container_kit._runtime.failures import typed_refusals
 from container_kit._runtime.site import Site
+from container_kit._spec.devices import is_cdi_name
 from container_kit._spec.mounts import Mount, MountKind
 from container_kit._spec.options import ContainerOptions, parse_options
 from container_kit._spec.sandbox import enclosed
+from container_kit._spec.security import SeccompFile, Security
 from container_kit._state.container_record import ContainerRecord
 from container_kit.errors import InvalidMountError, InvalidSpecError
 from container_kit.image import Image
 
-_LARGEST_ENV_FILE = 1 << 20
+_LARGEST_FILE = 1 << 20
 _IMAGE_HINT = "'debian:12', for example, or Image.host()"
 
 
@@ -37,11 +40,30 @@ def new_record(
         InvalidSpecError: an option makes no sense.
         ImageNotFoundError, RegistryError: there is no such image, or it cannot be had.
     """
+    vendors_names, options = _apart(options)
     config = parse_options(command, options, env_file_text=_env_files(options))
+    if config.devices:
+        config = attrs.evolve(config, devices=device_nodes.find_nodes(config.devices))
+    if vendors_names:
+        from container_kit._runtime.cdi import apply_cdi  # few containers have such devices
+
+        config = apply_cdi(config, vendors_names, site.cdi_directories)
     if config.mounts:
         config = attrs.evolve(config, mounts=tuple(_checked(mount) for mount in config.mounts))
+    if isinstance(config.security.seccomp, SeccompFile):
+        config = attrs.evolve(config, security=_with_profile(config.security, config.security.seccomp))
     config = enclosed(config)
     return _start.new_record(site, name=options.get("name"), config=config, image=_parts_of(site, image, options))
+
+
+def _apart(options: ContainerOptions) -> tuple[list[str], ContainerOptions]:
+    """Take the names of CDI devices out of the options."""
+    given = options.get("devices")
+    if not given or isinstance(given, str) or not isinstance(given, Sequence):  # pyright: ignore[reportUnnecessaryIsInstance]
+        return [], options
+    names = [device for device in given if isinstance(device, str) and is_cdi_name(device)]
+    others = [device for device in given if not (isinstance(device, str) and is_cdi_name(device))]
+    return names, {**options, "devices": others}
 
 
 def _parts_of(site: Site, image: Image | str, options: ContainerOptions) -> ImageParts:
@@ -127,13 +149,26 @@ def _env_files(options: ContainerOptions) -> tuple[str, ...]:
 
 
 def _read_env_file(path: str) -> str:
+    return _read_text("env_file", path)
+
+
+def _with_profile(security: Security, given: SeccompFile) -> Security:
+    """Return it with the text of the profile, as it is now; later launches need no file."""
+    from container_kit._plan.seccomp_json import parse_seccomp  # few containers bring their own
+
+    text = given.text or _read_text("seccomp", given.path)
+    parse_seccomp(text, given.path)
+    return attrs.evolve(security, seccomp=attrs.evolve(given, text=text))
+
+
+def _read_text(field: str, path: str) -> str:
     try:
         with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            text = file.read(_LARGEST_ENV_FILE + 1)
+            text = file.read(_LARGEST_FILE + 1)
     except OSError as err:
-        raise InvalidSpecError(field="env_file", value=path, reason=os.strerror(err.errno or errno.EIO)) from err
-    if len(text) > _LARGEST_ENV_FILE:
-        raise InvalidSpecError(field="env_file", value=path, reason="is larger than 1 MiB")
+        raise InvalidSpecError(field=field, value=path, reason=os.strerror(err.errno or errno.EIO)) from err
+    if len(text) > _LARGEST_FILE:
+        raise InvalidSpecError(field=field, value=path, reason="is larger than 1 MiB")
     return text
 
 

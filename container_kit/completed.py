@@ -20,7 +20,8 @@ class Completed(subprocess.CompletedProcess[Output], Generic[Output]):
         args: the command, as given.
         returncode: the exit code; 128 + n when signal n ended the command, as shells and Docker say it.
         stdout, stderr: what it wrote, bytes or, with `text=True`, str.
-        timed_out: True when `timeout` ran out and the command, with all it had started, was killed.
+        timed_out: True when `timeout` or the container's `time_limit` ran out and the command, with all it had
+            started, was killed.
         oom_killed: True when the kernel killed a process for lack of memory.
         truncated: True when a stream was longer than `max_output` and the rest was dropped.
         usage: CPU time and memory used.

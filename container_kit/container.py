@@ -17,8 +17,11 @@ from container_kit._runtime import launch, status, waiting
 from container_kit._runtime import start as _start
 from container_kit._runtime import stop as _stop
 from container_kit._runtime.remove import prune, remove
+from container_kit._runtime.update import update
+from container_kit._spec.healthcheck import RestartPolicy
 from container_kit._spec.lifecycle import Action, Status, check_transition
 from container_kit._spec.options import ContainerOptions
+from container_kit._spec.resources import Resources
 from container_kit._spec.signals import parse_signal
 from container_kit._state import journal, records
 from container_kit.contents import Contents
@@ -147,7 +150,8 @@ class Container(Contents, Interior):
     @property
     def plan(self) -> LaunchPlan:
         """What a start of it does, step by step; `print(container.plan)` is meant for people."""
-        return launch.compile_plan(self._site, _start.specification_of(self._look().record))
+        spec = launch.with_devices(self._site, _start.specification_of(self._look().record))
+        return launch.compile_plan(self._site, spec)
 
     def inspect(self) -> Inspection:
         """Return everything about it as one frozen, dated value."""
@@ -258,6 +262,22 @@ class Container(Contents, Interior):
                 raise
             return
         remove(self._site, seen, force=force)
+
+    def update(self, *, resources: Resources | None = None, restart: RestartPolicy | None = None) -> None:
+        """Change its limits or its restart policy, also while it runs; what is not given stays.
+
+        Limits hold from the next instant on, and in every run to come. A smaller `memory` makes the kernel take memory
+        away and, where that does not suffice, end a process (cgroup-v2.rst, memory.max).
+
+        Args:
+            resources: the limits to change; -1 takes one away.
+            restart: what happens when it ends.
+
+        Raises:
+            UnsupportedHostError: this host, or the place where it runs, cannot keep such a limit; the hint says more.
+            CgroupError: the kernel refused a value; everything is as it was.
+        """
+        update(self._site, self._look(), resources=resources, restart=restart)
 
     def rename(self, name: str) -> None:
         """Give it another name.

@@ -14,11 +14,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from container_kit._linux import kernel, processes
+from container_kit._runtime.control_groups import find_given_parent
 from container_kit._runtime.failures import typed_refusals
-from container_kit._runtime.probes import Capability, find_capabilities, find_host_facts
+from container_kit._runtime.probes import find_capabilities, find_host_facts
 from container_kit._runtime.reconcile import Problem, reconcile
 from container_kit._runtime.remove import release
 from container_kit._runtime.site import Site
+from container_kit._spec.capability import Capability
 from container_kit._spec.events import Event
 from container_kit._spec.facts import HostFacts, OverlayForm
 from container_kit._state import journal
@@ -43,6 +45,8 @@ class Engine:
             `$XDG_DATA_HOME/container_kit` for others. It must be on a file system that overlayfs accepts.
         runtime: where sockets and states of running containers are; None: `/run/container_kit` for root, else
             below `$XDG_RUNTIME_DIR`.
+        cgroup_parent: the cgroup in which containers get theirs, named as in /proc/self/cgroup; it must exist. None:
+            the top for root, else this process's own or one above it.
         registries: mirrors, insecure registries and certificates; None: what Podman's registries.conf and Docker's
             daemon.json say.
 
@@ -57,9 +61,11 @@ class Engine:
         root: str | os.PathLike[str] | None = None,
         *,
         runtime: str | None = None,
+        cgroup_parent: str | None = None,
         registries: Registries | None = None,
     ) -> None:
         kernel.require_linux()
+        given = None if cgroup_parent is None else find_given_parent(cgroup_parent)
         boot = processes.boot_id()
         parent = runtime or find_runtime_parent(os.geteuid(), os.environ.get("XDG_RUNTIME_DIR"))
         home = Home.at(os.fspath(root) if root is not None else _default_root(), boot_id=boot, runtime_parent=parent)
@@ -68,6 +74,7 @@ class Engine:
             database = Database(home.database)
             try:
                 self.site = Site(home, database, _host_facts(home, database, boot), registries)
+                self.site.given_cgroup_parent = given
                 reconcile(self.site)
             except BaseException:
                 database.close()

@@ -25,6 +25,7 @@ class Inspection:
         pid: its PID 1 as the host counts, while it runs.
         exit_code: of the last run, 128 + n after signal n.
         oom_killed: whether the kernel killed a process of the last run for lack of memory.
+        timed_out: whether the last run was ended at its `time_limit`.
         error: why the last run ended, where that is not its own doing.
         restarts: how often its restart policy has started it again.
         health, failing: its health check's word, and how many probes failed in a row.
@@ -42,6 +43,7 @@ class Inspection:
     pid: int | None
     exit_code: int | None
     oom_killed: bool
+    timed_out: bool
     error: str
     restarts: int
     created_at: datetime
@@ -71,6 +73,7 @@ def inspect(site: Site, seen: Look) -> Inspection:
         pid=seen.init.pid if seen.init else None,
         exit_code=ended.exit_code if ended else None,
         oom_killed=bool(ended and ended.flags & ExitFlag.OOM),
+        timed_out=bool(ended and ended.flags & ExitFlag.TIME_LIMIT),
         error=ended.reason if ended else "",
         restarts=state.restarts if state is not None else (ended.restarts if ended else 0),
         created_at=record.created_at,
@@ -79,7 +82,7 @@ def inspect(site: Site, seen: Look) -> Inspection:
         health=state.health if state is not None else "none",
         failing=state.failing if state is not None else 0,
         usage=Usage.of(*ended.usage) if ended else Usage(),
-        cgroup=site.cgroup_of(record.id) if running else None,
+        cgroup=site.cgroup_of(record) if running else None,
         log=site.home.log_file(record.id),
         config=record.config,
         image_config=record.image,

@@ -17,16 +17,19 @@ from container_kit._runtime.failures import typed_refusals
 from container_kit._runtime.logs import LogFilter, LogLine, follow_lines, read_lines, tail_lines
 from container_kit._runtime.site import Site
 from container_kit._runtime.state_file import read_state
-from container_kit._runtime.stats import ProcessInfo, Stats, list_processes, listening_ports, read_stats
+from container_kit._runtime.stats import Subject, read_stats, stream_stats
 from container_kit._runtime.status import Look
+from container_kit._runtime.top import ProcessInfo, list_processes, listening_ports
+from container_kit._spec.healthcheck import check_seconds
 from container_kit._spec.ids import ContainerId
 from container_kit._spec.lifecycle import Action, check_transition
 from container_kit._spec.options import ProcessOptions, parse_process_options
+from container_kit._spec.stats import Stats
 from container_kit._state import journal, records
 from container_kit._state.container_record import Phase
 from container_kit.completed import Completed
 from container_kit.engine import Engine
-from container_kit.errors import InvalidSpecError, StorageFullError
+from container_kit.errors import ContainerNotFoundError, InvalidSpecError, StorageFullError
 from container_kit.process import PIPE, Process
 
 MAX_OUTPUT = 10 << 20
@@ -190,11 +193,38 @@ class Interior:
 
     def top(self) -> tuple[ProcessInfo, ...]:
         """Return its processes, as the host sees them; also of a paused container."""
-        return list_processes(self._site, self.id, self._alive())
+        subject = self._subject(self._examined())
+        return list_processes(subject.group, subject.init.pid)
 
     def stats(self) -> Stats:
-        """Return what it uses right now; one reading, well below a millisecond for a small container."""
-        return read_stats(self._site, self.id, self._alive())
+        """Return what it uses right now; one reading, well below a millisecond for a small container.
+
+        `cpu_percent` is about the time since the reading before, by any object of the same engine.
+
+        Raises:
+            InvalidTransitionError: it does not run.
+        """
+        while True:
+            subject = self._subject(self._examined())
+            reading = read_stats(subject, self._site.cpu_clock)
+            if reading is not None:
+                return reading
+
+    def stats_stream(self, interval: float = 1.0) -> Iterator[Stats]:
+        """Yield a reading at once and then one every `interval` seconds, until it ends.
+
+        `cpu_percent` is about the time since the reading before in this stream. While a restart policy waits to start
+        it again there are no readings. The iterator's end comes with the container's; it can be closed at any time.
+
+        Args:
+            interval: seconds.
+
+        Raises:
+            InvalidTransitionError: it does not run.
+        """
+        interval = check_seconds(interval, "interval")
+        subject = self._subject(self._examined())
+        return stream_stats(subject.monitor, self._subject_if_running, interval)
 
     def listening_ports(self) -> frozenset[int]:
         """Return the TCP ports on which something in it listens; none while it does not run."""
@@ -257,11 +287,27 @@ class Interior:
         assert seen.init is not None
         return _start.specification_of(seen.record), seen.init.pid
 
-    def _alive(self) -> int:
+    def _examined(self) -> Look:
         seen = self._look()
         check_transition(Action.EXAMINE, seen.status, seen.record.name)
+        return seen
+
+    def _subject(self, seen: Look) -> Subject:
         assert seen.init is not None
-        return seen.init.pid
+        assert seen.state is not None
+        return Subject(
+            init=seen.init,
+            monitor=seen.state.monitor,
+            group=self._site.cgroup_of(seen.record),
+            has_own_network=seen.record.config.network != "host",
+        )
+
+    def _subject_if_running(self) -> Subject | None:
+        try:
+            seen = self._look()
+        except ContainerNotFoundError:
+            return None
+        return None if seen.init is None else self._subject(seen)
 
     def _note(self, action: str, **attributes: str) -> None:
         name = records.name_of(self._site.database, ContainerId(self.id))

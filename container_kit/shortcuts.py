@@ -67,7 +67,8 @@ def run(
         image: what the root file system is made of.
         command: arguments; None leaves it to the image.
         input: what the command reads on stdin; None: nothing.
-        timeout: seconds; then everything in the container is killed, and `timed_out` is set.
+        timeout: seconds; then everything in the container is killed, and `timed_out` is set. So it is at the end of
+            the option `time_limit`, which the container's monitor keeps.
         text: decode output as UTF-8, with replacement characters.
         check: raise like `Completed.check_returncode`.
         max_output: bytes kept of each stream; the rest is dropped and `truncated` is set.
@@ -95,6 +96,8 @@ def run(
         timeout=timeout,
         limit=max_output,
     )
+    if ended.flags & ExitFlag.TIME_LIMIT:
+        timed_out, timeout = True, record.config.time_limit
     return Completed.collect(
         command if command is not None else record.image.command,
         ended.exit_code or 0,

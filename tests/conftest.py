@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from container_kit.engine import Engine
 
 TESTS = Path(__file__).parent
-LEAK_CHECKED = (TESTS / "integration", TESTS / "e2e")
+LEAK_CHECKED = (TESTS / "integration", TESTS / "e2e", TESTS / "security")
 
 
 # ── skips ────────────────────────────────────────────────────────────────────────────────────────
@@ -123,7 +123,7 @@ class LedgerWatch:
 
 @pytest.fixture(autouse=True)
 def ledger(request: pytest.FixtureRequest) -> Iterator[LedgerWatch | None]:
-    """Fail a test of integration or e2e that leaves anything behind; elsewhere do nothing."""
+    """Fail a test of integration, e2e or security that leaves anything behind; elsewhere do nothing."""
     if not any(place in request.path.parents for place in LEAK_CHECKED):
         yield None
         return

@@ -5,11 +5,14 @@ The only place where skips come from. Independent of container_kit, so that a fa
 
 from __future__ import annotations
 
+import ctypes
 import functools
+import importlib.util
 import os
 import platform
 import pwd
 import shutil
+import struct
 import subprocess
 import tempfile
 from collections.abc import Callable
@@ -18,6 +21,9 @@ from pathlib import Path
 from tests.ledger_processes import cgroup2_mount
 
 CAP_NET_ADMIN = 12
+_OPEN_TREE, _MOUNT_SETATTR = 428, 442  # the same on every architecture
+_BPF_PROG_LOAD, _BPF_PROG_TYPE_CGROUP_DEVICE = 5, 15
+_OPEN_TREE_CLONE, _AT_EMPTY_PATH, _MOUNT_ATTR_IDMAP = 1, 0x1000, 0x100000
 
 
 def _try(*command: str) -> str:
@@ -143,6 +149,25 @@ def probe_tools(*names: str) -> str:
     return f"not installed: {', '.join(missing)}" if missing else ""
 
 
+def probe_machine(name: str) -> str:
+    """Say whether this is such a machine."""
+    return "" if platform.machine() == name else f"this is {platform.machine()}"
+
+
+@functools.cache
+def probe_libfuzzer() -> str:
+    """Say whether there is a clang that can link libFuzzer and the sanitizers (packages clang, libclang-rt-dev)."""
+    target = "int LLVMFuzzerTestOneInput(const char *data, unsigned long size) { return !data && size; }"
+    link = "clang -fsanitize=fuzzer,address,undefined -x c -o /dev/null -"
+    return _try("sh", "-c", f"echo '{target}' | {link}")
+
+
+@functools.cache
+def probe_libseccomp() -> str:
+    """Say whether the distribution's own Python has the bindings of libseccomp (package python3-seccomp)."""
+    return _try("/usr/bin/python3", "-c", "import seccomp")
+
+
 @functools.cache
 def temporary_base() -> Path:
     """Return a directory on a file system that can hold the upper directory of an overlay.
@@ -172,6 +197,60 @@ def probe_user_xattrs() -> str:
     return ""
 
 
+@functools.cache
+def probe_idmapped_mounts() -> str:
+    """Say whether a mount of the directory that the tests use can show other ids (mount_setattr(2)); takes root."""
+    if probe_root():
+        return probe_root()
+    command = ["unshare", "--user", "--map-root-user", "sh", "-c", "echo mapped; exec cat"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        if not holder.stdout.readline():
+            return "no user namespaces"
+        error = _try_to_map_ids(f"/proc/{holder.pid}/ns/user")
+    return f"no id-mapped mounts below {temporary_base()}: {os.strerror(error)}" if error else ""
+
+
+def _try_to_map_ids(namespace: str) -> int:
+    """Make a detached mount with the ids of a user namespace; return the errno."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    with open(namespace, "rb") as user:
+        mount = libc.syscall(_OPEN_TREE, -100, os.fsencode(temporary_base()), _OPEN_TREE_CLONE | os.O_CLOEXEC)
+        if mount < 0:
+            return ctypes.get_errno()
+        attributes = struct.pack("=4Q", _MOUNT_ATTR_IDMAP, 0, 0, user.fileno())
+        done = libc.syscall(_MOUNT_SETATTR, mount, b"", _AT_EMPTY_PATH, attributes, len(attributes))
+        error = ctypes.get_errno()
+        os.close(mount)
+        return error if done < 0 else 0
+
+
+@functools.cache
+def probe_device_filters() -> str:
+    """Say whether this process may give the kernel a device filter (bpf(2)): here one that refuses everything."""
+    number = {"x86_64": 321, "aarch64": 280}.get(platform.machine(), 280)
+    program = ctypes.create_string_buffer(struct.pack("=BBhiBBhi", 0xB7, 0, 0, 0, 0x95, 0, 0, 0))
+    license_text = ctypes.create_string_buffer(b"Apache-2.0")
+    pointers = ctypes.addressof(program), ctypes.addressof(license_text)
+    attribute = struct.pack("=IIQQ48x", _BPF_PROG_TYPE_CGROUP_DEVICE, 2, *pointers)
+    libc = ctypes.CDLL(None, use_errno=True)
+    fd = libc.syscall(number, _BPF_PROG_LOAD, attribute, len(attribute))
+    if fd < 0:
+        return f"no device filters: {os.strerror(ctypes.get_errno())}"
+    os.close(fd)
+    return ""
+
+
+@functools.cache
+def probe_apparmor() -> str:
+    """Say whether the running kernel labels processes with AppArmor's profiles, and we may load some."""
+    try:
+        Path("/proc/self/attr/apparmor/current").read_text()
+    except OSError:
+        return "the running kernel does not use AppArmor"
+    return probe_root()
+
+
 PROBES: dict[str, Callable[..., str]] = {
     "needs_root": probe_root,
     "needs_userns": probe_userns,
@@ -182,4 +261,12 @@ PROBES: dict[str, Callable[..., str]] = {
     "needs_net_admin": probe_net_admin,
     "needs_tools": probe_tools,
     "needs_user_xattrs": probe_user_xattrs,
+    "needs_libfuzzer": probe_libfuzzer,
+    "needs_libseccomp": probe_libseccomp,
+    "needs_machine": probe_machine,
+    "needs_apparmor": probe_apparmor,
+    "needs_idmapped_mounts": probe_idmapped_mounts,
+    "needs_yaml": lambda: "" if importlib.util.find_spec("yaml") else "PyYAML is not installed",
+    "needs_user": lambda: "" if os.geteuid() else "for a user that is not root",
+    "needs_device_filters": probe_device_filters,
 }

@@ -1,7 +1,7 @@
-"""Control groups, version 2: where a container's cgroup may be made, and what its files do.
+"""Control groups, version 2: what the files of one do.
 
-Not a resource model: values to write come from `_plan`. The tree of a hybrid host (cgroup2
-mounted beside version 1 controllers) freezes and kills just as well.
+Not a resource model: values to write come from `_plan`; where groups may be made is in `cgroup_tree`. The
+tree of a hybrid host (cgroup2 mounted beside version 1 controllers) freezes and kills just as well.
 Source: the kernel's cgroup-v2.rst, cgroups(7).
 """
 
@@ -12,43 +12,6 @@ import os
 import time
 
 from container_kit.errors import CgroupError
-
-CGROUP2_SUPER_MAGIC = 0x63677270
-
-
-def find_cgroup2_mount() -> str | None:
-    """Return where cgroup2 is mounted (the shortest path that shows its root), or None."""
-    found: list[str] = []
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        for line in file:
-            left, _, right = line.partition(" - ")
-            if right.startswith("cgroup2 "):
-                found.append(left.split(" ")[4].encode().decode("unicode_escape"))
-    return min(found, key=len, default=None)
-
-
-def own_cgroup() -> str | None:
-    """Return this process's cgroup2 path below the mount, e.g. `/user.slice/…`, or None."""
-    with open("/proc/self/cgroup", encoding="utf-8", errors="surrogateescape") as file:
-        for line in file:
-            if line.startswith("0::"):
-                return line[3:].rstrip("\n")
-    return None
-
-
-def find_parent() -> tuple[str | None, str]:
-    """Return (a directory where containers' cgroups may be made, "") or (None, the reason why not)."""
-    mount = find_cgroup2_mount()
-    if mount is None:
-        return None, "cgroup2 is not mounted"
-    own = own_cgroup()
-    candidates = [mount] if os.geteuid() == 0 else []
-    if own is not None:
-        candidates.append(mount + own.rstrip("/"))
-    for candidate in candidates:
-        if os.access(candidate, os.W_OK) and os.access(f"{candidate}/cgroup.procs", os.W_OK):
-            return candidate, ""
-    return None, f"the cgroup {own} is not delegated to this user"
 
 
 def exists(path: str) -> bool:

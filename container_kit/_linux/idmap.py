@@ -49,6 +49,11 @@ def single_range(number: int) -> tuple[IdRange, ...]:
     return (IdRange(0, number, 1),)
 
 
+def subordinate_ranges() -> tuple[tuple[int, int], ...]:
+    """Return (first id, count) of everything that subuid(5) and subgid(5) give out, to whomever."""
+    return (*_read_ranges("/etc/subuid", None), *_read_ranges("/etc/subgid", None))
+
+
 def open_user_namespace(id_map: IdMap) -> int:
     """Make a user namespace with these maps and return a descriptor of it. The caller closes it.
 
@@ -103,19 +108,25 @@ def _own_names(uid: int) -> set[str]:
 
 def _subordinate(path: str, names: set[str]) -> tuple[int, int] | None:
     """Return (first id, count) of this user's largest range in a subuid(5) file."""
-    best: tuple[int, int] | None = None
+    return max(_read_ranges(path, names), key=lambda found: found[1], default=None)
+
+
+def _read_ranges(path: str, names: set[str] | None) -> list[tuple[int, int]]:
+    """Return (first id, count) of each range in a subuid(5) file, those of `names` or all."""
     try:
         with open(path, encoding="utf-8") as file:
-            lines = file.read().splitlines()
+            lines = [line.strip().split(":") for line in file.read().splitlines()]
     except OSError:
-        return None
-    for line in lines:
-        fields = line.strip().split(":")
-        if len(fields) == 3 and fields[0] in names and fields[1].isdigit() and fields[2].isdigit():
-            first, count = int(fields[1]), int(fields[2])
-            if count > 0 and (best is None or count > best[1]):
-                best = (first, count)
-    return best
+        return []
+    return [
+        (int(fields[1]), int(fields[2]))
+        for fields in lines
+        if len(fields) == 3
+        and (names is None or fields[0] in names)
+        and fields[1].isdigit()
+        and fields[2].isdigit()
+        and int(fields[2]) > 0
+    ]
 
 
 def _why_refused() -> tuple[str, str]:

@@ -28,10 +28,11 @@ MONITOR_FDS = 8
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
 
-class _Pointer(Protocol):
-    """A C object that Python owns."""
+class _Spawned(Protocol):
+    """A struct ck_spawned."""
 
-    def __getitem__(self, index: int) -> int: ...
+    pid: int
+    pidfd: int
 
 
 class _Holder(Protocol):
@@ -55,12 +56,15 @@ class _Lib(Protocol):
     F_SEAL_EXEC: int
     CK_SETTINGS_FORMAT_TEXT: object
 
-    def ck_spawn(self, program: int, name: object, fds: object, pidfd: object) -> int: ...
+    def ck_spawn(self, program: int, name: object, fds: object, spawned: object) -> int: ...
+    def ck_spawn_begin(self, program: int, name: object, fds: object, spawned: object) -> int: ...
+    def ck_spawn_end(self, spawned: object) -> int: ...
     def ck_hold_userns(self, holder: object) -> int: ...
     def ck_release_userns(self, holder: object) -> None: ...
     def ck_openat2(self, directory: int, path: bytes, flags: int, mode: int, resolve: int) -> int: ...
     def ck_memfd_create_exec(self, name: bytes) -> int: ...
     def ck_syncfs(self, fd: int) -> int: ...
+    def ck_load_device_filter(self, program: object, count: int) -> int: ...
     def ck_check_plan_bytes(self, steps: object, size: int, count: int) -> int: ...
     def ck_check_request_bytes(self, request: object, size: int) -> int: ...
     def ck_op_format(self, code: int) -> object: ...
@@ -112,17 +116,46 @@ class _Program:
 _programs: dict[str, _Program] = {}
 
 
-def spawn_monitor(fds: Sequence[int]) -> tuple[int, int]:
-    """Start a monitor process; see `spawn_program`.
+class Starting:
+    """A program that was cloned from this process and is about to be executed; safe to use from many threads.
+
+    Until its exec it lives in memory of ours. Whoever heard of the program, or saw its process end, calls `end`.
+    """
+
+    def __init__(self, spawned: object) -> None:
+        self.pid = cast("_Spawned", spawned).pid
+        self.pidfd = cast("_Spawned", spawned).pidfd
+        self._spawned = [spawned]
+
+    def end(self) -> None:
+        """Give the memory back; the exec has happened, or has failed and the process ended. Idempotent.
+
+        Raises:
+            OSError: the program could not be executed.
+        """
+        try:
+            spawned = self._spawned.pop()  # one thread gets it
+        except IndexError:
+            return
+        _checked(_load().lib.ck_spawn_end(spawned))
+
+
+def begin_monitor(fds: Sequence[int]) -> Starting:
+    """Start a monitor process without waiting for its exec; see `spawn_program`.
 
     Args:
         fds: request, owner channel, user namespace, stdin, stdout, stderr, device filter, ids (CK_FD_* in ckit.h).
+
+    Returns:
+        The process, to be waited for by the caller, and its pidfd, to be closed by the caller.
     """
-    return spawn_program("ck-monitor", fds)
+    spawned = _new_spawned()
+    _checked(_load().lib.ck_spawn_begin(*_spawn_arguments("ck-monitor", fds), spawned))
+    return Starting(spawned)
 
 
 def spawn_program(name: Literal["ck-monitor", "ck-files"], fds: Sequence[int]) -> tuple[int, int]:
-    """Start one of our programs.
+    """Start one of our programs and wait for its exec.
 
     Args:
         name: which one.
@@ -131,15 +164,21 @@ def spawn_program(name: Literal["ck-monitor", "ck-files"], fds: Sequence[int]) -
     Returns:
         Its pid, to be waited for, and a pidfd, to be closed, both by the caller.
     """
+    spawned = _new_spawned()
+    _checked(_load().lib.ck_spawn(*_spawn_arguments(name, fds), spawned))
+    return cast("_Spawned", spawned).pid, cast("_Spawned", spawned).pidfd
+
+
+def _new_spawned() -> object:
+    return _load().ffi.new("struct ck_spawned *")
+
+
+def _spawn_arguments(name: str, fds: Sequence[int]) -> tuple[int, object, object]:
     if len(fds) > MONITOR_FDS:
         raise ValueError(f"{MONITOR_FDS} descriptors at most, {len(fds)} given")
     given = [*fds, *(-1,) * (MONITOR_FDS - len(fds))]
-    shim = _load()
-    program = _open_program(name)
-    pidfd = cast("_Pointer", shim.ffi.new("int *", -1))
-    argument = shim.ffi.new("char[]", name.encode("ascii"))
-    pid = _checked(shim.lib.ck_spawn(program, argument, shim.ffi.new("int[]", given), pidfd))
-    return pid, pidfd[0]
+    ffi = _load().ffi
+    return _open_program(name), ffi.new("char[]", name.encode("ascii")), ffi.new("int[]", given)
 
 
 def _open_program(name: str) -> int:
@@ -251,6 +290,21 @@ def sync_file_system(path: str) -> None:
         _checked(lib.ck_syncfs(fd), path)
     finally:
         os.close(fd)
+
+
+# ── device filters ───────────────────────────────────────────────────────────────────────────────
+
+
+def load_device_filter(program: bytes) -> int:
+    """Give the kernel a program for cgroups' device controller and return its descriptor, the caller's.
+
+    Takes CAP_BPF and CAP_NET_ADMIN, or CAP_SYS_ADMIN, of the host (bpf(2), BPF_PROG_TYPE_CGROUP_DEVICE).
+
+    Args:
+        program: an array of `struct bpf_insn`.
+    """
+    shim = _load()
+    return _checked(shim.lib.ck_load_device_filter(shim.ffi.from_buffer(program), len(program) // 8))
 
 
 # ── the contract ─────────────────────────────────────────────────────────────────────────────────

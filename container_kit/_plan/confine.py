@@ -2,7 +2,7 @@
 
 Theory of operation, the order:
 
-1. limits and the bounding set, while we still have the privileges they take;
+1. keys, limits and the bounding set, while we still have the privileges they take;
 2. groups, gid, uid; a change of uid forgets the parent-death signal, so it is set again;
 3. the working directory, entered as the user and with the user's privileges only; one that joins
    a running container is seen by those inside from here on, and has no more rights than they;
@@ -17,7 +17,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 
-from container_kit._plan.default_profile import DEFAULT_PROFILE
 from container_kit._plan.gather import SIGKILL
 from container_kit._plan.ops import (
     BoundingSet,
@@ -32,19 +31,19 @@ from container_kit._plan.ops import (
     NoNewPrivs,
     ParentDeathSignal,
     Rlimit,
-    Seccomp,
+    SessionKeyring,
     StartSession,
     Terminal,
     Uid,
     Umask,
 )
-from container_kit._plan.seccomp import compile_seccomp, supported_machines
+from container_kit._plan.seccomp_modes import filter_steps
 from container_kit._spec.facts import HostFacts
 from container_kit._spec.identity import Identity
 from container_kit._spec.paths import ContainerPath
-from container_kit._spec.security import SeccompMode, Security
+from container_kit._spec.security import ALL, SeccompFile, SeccompMode, Security
 from container_kit._spec.ulimits import Ulimit
-from container_kit.errors import InvalidUserError, UnsupportedHostError
+from container_kit.errors import InvalidUserError
 
 
 def confine_steps(
@@ -71,15 +70,17 @@ def confine_steps(
         joins: whether the process comes into a running container.
     """
     check_identity(identity, facts)
-    filters = _filter(security, facts)
+    filters = filter_steps(security, facts)
     late = security.no_new_privileges
+    capabilities = _capabilities(security, facts)
     return (
+        *_keyring(security),
         *(Rlimit(resource=limit.resource, soft=limit.soft, hard=limit.hard) for limit in ulimits),
         Umask(),
-        BoundingSet(capabilities=security.capability_mask),
+        BoundingSet(capabilities=capabilities),
         *(() if late else filters),
         *_become(identity, facts),
-        Capabilities(effective=security.capability_mask if identity.uid == 0 else 0),
+        Capabilities(effective=capabilities if identity.uid == 0 else 0),
         ParentDeathSignal(signal=SIGKILL),
         Chdir(path=working_dir),
         *((EnterPidNamespace(), ParentDeathSignal(signal=SIGKILL)) if joins else ()),
@@ -109,23 +110,23 @@ def check_identity(identity: Identity, facts: HostFacts) -> None:
         )
 
 
+def _capabilities(security: Security, facts: HostFacts) -> int:
+    # "ALL" is what there is. One that was named and cannot be given makes the start fail.
+    own_namespace = facts.rootless or security.userns == "auto"
+    bounded = ALL in security.cap_add and not own_namespace
+    return security.capability_mask & facts.capabilities if bounded else security.capability_mask
+
+
 def _become(identity: Identity, facts: HostFacts) -> tuple[ConfineStep, ...]:
     gids = struct.pack(f"={len(identity.groups)}I", *identity.groups)
     groups = (Groups(gids=gids),) if facts.may_set_groups else ()
     return (*groups, Gid(gid=identity.gid), Uid(uid=identity.uid))
 
 
-def _filter(security: Security, facts: HostFacts) -> tuple[ConfineStep, ...]:
-    if security.seccomp is SeccompMode.UNCONFINED:
-        return ()
-    if facts.machine not in supported_machines():
-        known = " and ".join(sorted(supported_machines()))
-        reason = f"there are filters for {known} only, this is {facts.machine}"
-        raise UnsupportedHostError(feature="seccomp", reason=reason, hint="Security(seccomp='unconfined')")
-    program = compile_seccomp(
-        DEFAULT_PROFILE, machine=facts.machine, capabilities=security.capabilities, kernel=facts.kernel
-    )
-    return (Seccomp(program=program),)
+def _keyring(security: Security) -> tuple[ConfineStep, ...]:
+    # Our profiles refuse keyctl(2) and its siblings. Where it may be called, the caller's keys must be out of reach.
+    unknown = isinstance(security.seccomp, SeccompFile) or security.seccomp is SeccompMode.UNCONFINED
+    return (SessionKeyring(),) if unknown else ()
 
 
 def _init(flags: InitFlag | None) -> tuple[ConfineStep, ...]:

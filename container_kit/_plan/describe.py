@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 
 import attrs
 
-from container_kit._plan.ops import NewFilesystem, NewOverlay, OpenSubtree, OpenTree, Step
+from container_kit._plan.ops import NewFilesystem, NewMappedOverlay, NewOverlay, OpenSubtree, OpenTree, Step
 
 _CAPABILITY_DIGITS = 11
 
@@ -35,6 +35,13 @@ _WORDS: Final[Mapping[str, str]] = {
     "JoinNamespaces": "join the container's namespaces: {namespaces}",
     "ParentDeathSignal": "ask for signal {signal} when the monitor dies",
     "StartSession": "start a session",
+    "ProcessFile": "write {path} of this process, {contents}",
+    "MakeUserNamespace": "fill slot {slot} with a new user namespace[, uids {uid_map}][, gids {gid_map}]",
+    "RaiseLimit": "let resource {resource} be limited to {hard}",
+    "NewMappedOverlay": "fill slot {slot} with an overlay of {lowers}[ {map_lowers:(id-mapped)}], upper {upper} "
+    "and work {work} id-mapped by slot {namespace}, by {form}[, options {options}]",
+    "EnterUserNamespace": "go on in a child in the user namespace of slot {slot}, with new namespaces: {namespaces}",
+    "SlotTarget": "in slot {slot} make {path}[ {directory:a directory}] where it is missing",
     "Pivot": "make slot {slot} the root",
     "Attach": "attach slot {slot} at {target}[ ({how})]",
     "MakeDir": "make directory {path}, mode {mode}, owner {uid}:{gid}",
@@ -50,12 +57,14 @@ _WORDS: Final[Mapping[str, str]] = {
     "Capabilities": "set capabilities {effective}[, ambient {ambient}]",
     "NoNewPrivs": "give up gaining privileges",
     "Seccomp": "install a system call filter of {program}",
+    "FlaggedSeccomp": "install a system call filter of {program}: {flags}",
     "Terminal": "open a terminal of {devpts}, {rows} rows, {columns} columns",
     "Chdir": "change to directory {path}",
     "Umask": "set the umask {mask}",
     "ForkInit": "stay behind as init[ ({flags})], go on in a child",
     "Ready": "wait until the monitor has recorded this process",
     "EnterPidNamespace": "go on in a child inside the pid namespace",
+    "SessionKeyring": "start a session keyring",
     "Exec": "execute {argv}, the first of {candidates}, environment {env}",
 }
 
@@ -143,7 +152,7 @@ def _origin(step: Step) -> str:
     match step:
         case NewFilesystem():
             return step.fstype
-        case NewOverlay():
+        case NewOverlay() | NewMappedOverlay():
             return "overlay"
         case OpenTree():
             return step.source
@@ -174,11 +183,17 @@ def _gids(value: bytes) -> str:
     return " ".join(map(str, numbers)) or "none"
 
 
+def _id_map(value: bytes) -> str:
+    return ", ".join(":".join(line.split()) for line in value.decode("ascii").splitlines())
+
+
 def _limit(value: int) -> str:
     return "unlimited" if value == 2**64 - 1 else str(value)
 
 
 _SHOWN: Final[Mapping[str, Callable[[Any], str]]] = {
+    "uid_map": _id_map,
+    "gid_map": _id_map,
     "lowers": _joined,
     "options": _joined,
     "candidates": _joined,

@@ -1,6 +1,6 @@
 """Flags of the plan: our own numbers, append-only; C maps them to the kernel's.
 
-The other half is in `_native/ckit.h` (CK_ATTR_*, CK_ATTACH_*, CK_NS_*, CK_INIT_*).
+The other half is in `_native/ckit.h` (CK_ATTR_*, CK_ATTACH_*, CK_NS_*, CK_INIT_*, CK_FILTER_*).
 """
 
 from __future__ import annotations
@@ -48,3 +48,12 @@ class InitFlag(enum.IntFlag):
 
     NONE = 0
     SUBREAPER = 0x1
+    DUMPABLE = 0x2
+
+
+class FilterFlag(enum.IntFlag):
+    """How the kernel treats a filter (SECCOMP_FILTER_FLAG_*, seccomp(2))."""
+
+    NONE = 0
+    LOG = 0x1
+    SPEC_ALLOW = 0x2

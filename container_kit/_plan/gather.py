@@ -3,10 +3,10 @@
 Nothing here is visible anywhere yet; `attach` puts it in place. Sources: OCI runtime-spec
 config-linux.md (default file systems and devices), and the flags Docker gives them.
 
-Two rules keep device nodes out, because a container has no device control group: overlays,
+Two rules keep device nodes out, besides the device filter that root's containers have: overlays,
 binds and tmpfs are `nodev`, and only /dev, which we fill, is not. A container that may call
-mknod(2), or has a user namespace, gets the host's six harmless nodes bound one by one
-instead, in a /dev that is `nodev` as well.
+mknod(2), or has a user namespace, gets the host's nodes bound one by one instead, in a /dev
+that is `nodev` as well (`nodes`).
 """
 
 from __future__ import annotations
@@ -14,17 +14,15 @@ from __future__ import annotations
 from typing import Final
 
 from container_kit._plan.flags import AttachHow, MountAttr
+from container_kit._plan.nodes import fill_dev, is_bound
 from container_kit._plan.ops import (
     LoopbackUp,
     NewFilesystem,
     NewOverlay,
-    OpenSubtree,
     OpenTree,
     ParentDeathSignal,
     SetMountAttr,
     SlotDir,
-    SlotFile,
-    SlotNode,
     SlotSymlink,
     WriteProc,
 )
@@ -48,7 +46,6 @@ MQUEUE: Final = ContainerPath("/dev/mqueue")
 _LOCKED_DOWN = MountAttr.NOSUID | MountAttr.NOEXEC | MountAttr.NODEV
 # Somebody could have replaced these directories in the image: no symlinks on the way.
 _OWN = AttachHow.ORDINARY | AttachHow.MAKE_DIR
-_NODES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
 _LINKS = (
     ("fd", "/proc/self/fd"),
     ("stdin", "/proc/self/fd/0"),
@@ -69,10 +66,10 @@ def gather_filesystems(
         gathering.add(LoopbackUp())
     _overlays(gathering, root, facts, read_only=config.read_only, volatile=volatile)
     _proc(gathering, config, facts)
-    null = _dev(gathering, bound=facts.rootless or "CAP_MKNOD" in config.security.capabilities)
+    null = _dev(gathering, config, facts)
     taken = {mount.target for mount in config.mounts}
     _below_dev(gathering, config, facts, taken)
-    _sys(gathering, facts, shared_network=config.network == "host")
+    _sys(gathering, config, facts)
     for mount in config.mounts:
         _user_mount(gathering, mount)
     return gathering, null
@@ -129,41 +126,18 @@ def _network_sysctls(id_map: IdMap) -> dict[str, str]:
     }
 
 
-def _dev(gathering: Gathering, *, bound: bool) -> int:
+def _dev(gathering: Gathering, config: ContainerConfig, facts: HostFacts) -> int:
     dev = gathering.slot()
-    attributes = MountAttr.NOSUID | MountAttr.STRICTATIME | (MountAttr.NODEV if bound else MountAttr.NONE)
+    in_user_namespace = facts.rootless or config.security.userns == "auto"
+    no_others = MountAttr.NODEV if is_bound(config, in_user_namespace=in_user_namespace) else MountAttr.NONE
+    attributes = MountAttr.NOSUID | MountAttr.STRICTATIME | no_others
     gathering.add(NewFilesystem(slot=dev, fstype="tmpfs", attributes=attributes, options=("mode=755", "size=65536k")))
     for name in ("pts", "shm", "mqueue"):
         gathering.add(SlotDir(slot=dev, path=name, mode=0o755))
     for name, target in _LINKS:
         gathering.add(SlotSymlink(slot=dev, path=name, target=target))
     gathering.place(dev, DEV, _OWN)
-    return _bound_nodes(gathering, dev) if bound else _made_nodes(gathering, dev)
-
-
-def _made_nodes(gathering: Gathering, dev: int) -> int:
-    for name, major, minor in _NODES:
-        gathering.add(SlotNode(slot=dev, path=name, mode=0o666, major=major, minor=minor))
-    null = gathering.slot()
-    gathering.add(OpenSubtree(slot=null, of=dev, path="null"))
-    return null
-
-
-def _bound_nodes(gathering: Gathering, dev: int) -> int:
-    for name, _, _ in _NODES:
-        gathering.add(SlotFile(slot=dev, path=name, mode=0o666))
-        gathering.place(_host_node(gathering, name), ContainerPath(f"/dev/{name}"), AttachHow.ORDINARY)
-    return _host_node(gathering, "null")
-
-
-def _host_node(gathering: Gathering, name: str) -> int:
-    """Bind a device of the host; read-only, or root in the container could change its mode and owner."""
-    node = gathering.slot()
-    gathering.add(
-        OpenTree(slot=node, source=HostPath(f"/dev/{name}"), recursive=False),
-        SetMountAttr(slot=node, attributes=MountAttr.READ_ONLY | MountAttr.NOSUID | MountAttr.NOEXEC),
-    )
-    return node
+    return fill_dev(gathering, dev, config, in_user_namespace=in_user_namespace, is_filtered=not facts.rootless)
 
 
 def _below_dev(gathering: Gathering, config: ContainerConfig, facts: HostFacts, taken: set[ContainerPath]) -> None:
@@ -188,20 +162,20 @@ def _below_dev(gathering: Gathering, config: ContainerConfig, facts: HostFacts, 
             gathering.place(slot, target, AttachHow.ORDINARY)
 
 
-def _sys(gathering: Gathering, facts: HostFacts, *, shared_network: bool) -> None:
+def _sys(gathering: Gathering, config: ContainerConfig, facts: HostFacts) -> None:
+    attributes = _LOCKED_DOWN | (MountAttr.NONE if config.security.is_privileged else MountAttr.READ_ONLY)
     sys = gathering.slot()
-    if facts.rootless and shared_network:
+    if (facts.rootless or config.security.userns == "auto") and config.network == "host":
         # sysfs shows a network namespace; mounting it needs privileges in that namespace's owner.
-        attributes = _LOCKED_DOWN | MountAttr.READ_ONLY | MountAttr.PRIVATE
         gathering.add(
             OpenTree(slot=sys, source=HostPath("/sys")),
-            SetMountAttr(slot=sys, attributes=attributes, recursive=True),
+            SetMountAttr(slot=sys, attributes=attributes | MountAttr.PRIVATE, recursive=True),
         )
     else:
-        gathering.add(NewFilesystem(slot=sys, fstype="sysfs", attributes=_LOCKED_DOWN | MountAttr.READ_ONLY))
+        gathering.add(NewFilesystem(slot=sys, fstype="sysfs", attributes=attributes))
     gathering.place(sys, SYS, _OWN)
     cgroup = gathering.slot()
-    gathering.add(NewFilesystem(slot=cgroup, fstype="cgroup2", attributes=_LOCKED_DOWN | MountAttr.READ_ONLY))
+    gathering.add(NewFilesystem(slot=cgroup, fstype="cgroup2", attributes=attributes))
     gathering.place(cgroup, CGROUP, AttachHow.ORDINARY)
 
 
@@ -212,6 +186,8 @@ def _user_mount(gathering: Gathering, mount: Mount) -> None:
         attributes |= MountAttr.READ_ONLY
     if mount.noexec:
         attributes |= MountAttr.NOEXEC
+    if mount.nosuid:
+        attributes |= MountAttr.NOSUID
     match mount.kind:
         case MountKind.BIND:
             assert mount.source is not None

@@ -37,13 +37,15 @@ from container_kit._plan.ops import (
     SlotDir,
     SlotFile,
 )
+from container_kit._plan.own_files import own_files
 from container_kit._plan.plans import ExecPlan as ExecPlan
 from container_kit._plan.plans import LaunchPlan as LaunchPlan
 from container_kit._plan.plans import ProbePlan as ProbePlan
 from container_kit._plan.process import argv_of, environment_of, exec_step, working_dir_of
 from container_kit._plan.slots import Gathering
+from container_kit._plan.stages import facts_inside, in_two_stages
 from container_kit._spec.container_config import ContainerConfig, ProcessConfig
-from container_kit._spec.facts import HostFacts
+from container_kit._spec.facts import HostFacts, IdMap
 from container_kit._spec.identity import Identity
 from container_kit._spec.image_config import ImageConfig
 from container_kit._spec.paths import ContainerPath
@@ -64,7 +66,7 @@ def compile_launch_plan(
     hostname: str,
     volatile: bool,
 ) -> LaunchPlan:
-    """Return the plan that starts a container.
+    """Return the plan that starts a container. One with ids of its own lacks these until `with_ids`.
 
     Args:
         config: what was asked for.
@@ -88,6 +90,7 @@ def compile_launch_plan(
         confine=(Hostname(hostname=hostname, domainname=config.domainname), *constant.confine),
         exec=exec_step(constant.argv, environment),
         dirs=constant.dirs,
+        ids=constant.ids,
     )
 
 
@@ -108,14 +111,19 @@ def compile_exec_plan(
         config: the container's own config.
         image: its image's defaults.
         identity: who the process is.
-        facts: what the host can do.
+        facts: what the host can do; as the container meets it, where that has ids of its own.
         supervise: leave a process behind that can end everything the new one starts; needed without a control group.
     """
     environment = environment_of(
         config, image, hostname=config.hostname or "", home=identity.home, terminal=process.tty, process=process
     )
+    own_user = Namespace.USER if config.security.userns == "auto" else Namespace(0)
     return ExecPlan(
-        gather=(JoinNamespaces(namespaces=_namespaces(config)), ParentDeathSignal(signal=SIGKILL)),
+        gather=(
+            *own_files(config),
+            JoinNamespaces(namespaces=_namespaces(config) | own_user),
+            ParentDeathSignal(signal=SIGKILL),
+        ),
         confine=confine_steps(
             identity=identity,
             security=config.security,
@@ -143,6 +151,7 @@ class _ConstantPart:
     confine: tuple[ConfineStep, ...]
     argv: tuple[str, ...]
     dirs: tuple[str, ...]
+    ids: IdMap | None
 
 
 @lru_cache(maxsize=_KEPT)
@@ -155,24 +164,37 @@ def _constant_part(
     volatile: bool,  # noqa: FBT001  # the cache's key
 ) -> _ConstantPart:
     working_dir = working_dir_of(config, image)
+    facts, has_own_ids = facts_inside(facts, config.security, identity), config.security.userns == "auto"
     gathering, null = gather_filesystems(config=config, root=root, facts=facts, volatile=volatile)
     etc, empty = _scratch(gathering)
-    own_files = frozenset(etc_files.ALL - gathering.places.keys())
-    if etc_files.RESOLV_CONF in own_files:
+    etc_shown = frozenset(etc_files.ALL - gathering.places.keys())
+    if etc_files.RESOLV_CONF in etc_shown:
         gathering.add(SlotFile(slot=etc, path="resolv.conf", mode=0o644, contents=facts.resolv_conf))
-    gather = tuple(gathering.steps)
-    _show_files(gathering, etc, own_files)
+    gather, last = tuple(gathering.steps), len(gathering.steps)
+    _show_files(gathering, etc, etc_shown)
+    gather, namespaces = (*own_files(config), *gather), _namespaces(config)
+    if has_own_ids:
+        gather = in_two_stages(
+            gather,
+            namespaces=namespaces,
+            places=gathering.places,
+            working_dir=working_dir,
+            ulimits=config.ulimits,
+            rootless=facts.rootless,
+        )
+        namespaces = Namespace.MOUNT
     return _ConstantPart(
-        namespaces=_namespaces(config),
+        namespaces=namespaces,
         gather=gather,
         etc=etc,
-        own_files=own_files,
-        gather_last=tuple(gathering.steps[len(gather) :]),
+        own_files=etc_shown,
+        gather_last=tuple(gathering.steps[last:]),
         attach=attach_steps(
             places=gathering.places,
             null=null,
             empty=empty,
             security=config.security,
+            thermal_throttle=facts.thermal_throttle,
             working_dir=working_dir,
             read_only=config.read_only,
         ),
@@ -182,7 +204,7 @@ def _constant_part(
                 security=config.security,
                 ulimits=config.ulimits,
                 working_dir=working_dir,
-                init=InitFlag.NONE if config.init else None,
+                init=_init_flags(facts) if config.init else None,
                 terminal=config.tty_size if config.tty else None,
                 facts=facts,
             ),
@@ -190,6 +212,7 @@ def _constant_part(
         ),
         argv=argv_of(config, image),
         dirs=overlay_dirs(root),
+        ids=facts.id_map if has_own_ids else None,
     )
 
 
@@ -227,6 +250,12 @@ def _named_files(constant: _ConstantPart, config: ContainerConfig, hostname: str
         for target, text in contents.items()
         if target in constant.own_files
     )
+
+
+def _init_flags(facts: HostFacts) -> InitFlag:
+    # Entering namespaces takes the right to look into the process they are named by. Root always has it; a user
+    # has it over dumpable processes only, and what a monitor leaves behind is none by itself (ptrace(2)).
+    return InitFlag.DUMPABLE if facts.rootless else InitFlag.NONE
 
 
 def _namespaces(config: ContainerConfig) -> Namespace:

@@ -2,56 +2,47 @@
 
 Each class is one op of `_native/ckit.h`: `CODE` is its number there and its fields, in order, are its wire
 format. Adding an op is one class here, one line there and one C function. Phases are separate types, so a
-step in the wrong place does not type-check.
+step in the wrong place does not type-check. Those of the confine phase are in `confine_ops`,
+those of containers with ids of their own in `stage_ops`.
 """
 
 from __future__ import annotations
 
-import struct
-from functools import cached_property
-from typing import ClassVar, TypeAlias
+from typing import TypeAlias
 
 import attrs
 
-from container_kit._plan import wire
+from container_kit._plan.confine_ops import BoundingSet as BoundingSet
+from container_kit._plan.confine_ops import Capabilities as Capabilities
+from container_kit._plan.confine_ops import Chdir as Chdir
+from container_kit._plan.confine_ops import EnterPidNamespace as EnterPidNamespace
+from container_kit._plan.confine_ops import Exec as Exec
+from container_kit._plan.confine_ops import FlaggedSeccomp as FlaggedSeccomp
+from container_kit._plan.confine_ops import ForkInit as ForkInit
+from container_kit._plan.confine_ops import Gid as Gid
+from container_kit._plan.confine_ops import Groups as Groups
+from container_kit._plan.confine_ops import Hostname as Hostname
+from container_kit._plan.confine_ops import NoNewPrivs as NoNewPrivs
+from container_kit._plan.confine_ops import Ready as Ready
+from container_kit._plan.confine_ops import Rlimit as Rlimit
+from container_kit._plan.confine_ops import Seccomp as Seccomp
+from container_kit._plan.confine_ops import SessionKeyring as SessionKeyring
+from container_kit._plan.confine_ops import Terminal as Terminal
+from container_kit._plan.confine_ops import Uid as Uid
+from container_kit._plan.confine_ops import Umask as Umask
 from container_kit._plan.flags import AttachHow as AttachHow
 from container_kit._plan.flags import InitFlag as InitFlag
 from container_kit._plan.flags import MountAttr as MountAttr
 from container_kit._plan.flags import Namespace as Namespace
-from container_kit._plan.wire import BYTES, PATH, SLOT, STRINGS, U32, U64, on_wire
+from container_kit._plan.stage_ops import EnterUserNamespace as EnterUserNamespace
+from container_kit._plan.stage_ops import MakeUserNamespace as MakeUserNamespace
+from container_kit._plan.stage_ops import NewMappedOverlay as NewMappedOverlay
+from container_kit._plan.stage_ops import RaiseLimit as RaiseLimit
+from container_kit._plan.stage_ops import SlotTarget as SlotTarget
+from container_kit._plan.step import Step as Step
+from container_kit._plan.wire import BYTES, PATH, SLOT, STRINGS, U32, on_wire
 from container_kit._spec.facts import OverlayForm
 from container_kit._spec.paths import ContainerPath, HostPath
-
-_HEADER = struct.Struct("=II")
-
-
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class Step:
-    """What all steps have in common. Comparison and `repr` are written once: generating them imports slowly."""
-
-    CODE: ClassVar[int]
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Step) and (self is other or self.encoded == other.encoded)
-
-    def __hash__(self) -> int:
-        return hash(self.encoded)
-
-    def __repr__(self) -> str:
-        shown = (f"{field.name}={getattr(self, field.name)!r}" for field in attrs.fields(type(self)) if field.repr)
-        return f"{type(self).__name__}({', '.join(shown)})"
-
-    @classmethod
-    def wire_format(cls) -> str:
-        """Return the field kinds in order, as ckit.h writes them."""
-        return wire.wire_format(cls)
-
-    @cached_property
-    def encoded(self) -> bytes:
-        """The step as bytes, header included; kept, because most steps are the same in every launch."""
-        fields = wire.pack_record(self)
-        return _HEADER.pack(self.CODE, _HEADER.size + len(fields)) + fields
-
 
 # ── gather ───────────────────────────────────────────────────────────────────
 
@@ -133,7 +124,7 @@ class SlotFile(Step):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class SlotNode(Step):
-    """Make a character device in a detached file system (mknod(2))."""
+    """Make a device node in a detached file system (mknod(2)); without a type in its mode a character device."""
 
     CODE = 8
     slot: int = attrs.field(metadata=on_wire(SLOT))
@@ -194,6 +185,15 @@ class StartSession(Step):
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
+class ProcessFile(Step):
+    """Write a file of the process's own, below the host's /proc/self (proc(5)); the path is relative to that."""
+
+    CODE = 15
+    path: str = attrs.field(metadata=on_wire(PATH))
+    contents: bytes = attrs.field(metadata=on_wire(BYTES))
+
+
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Pivot(Step):
     """Make a slot the root directory and detach the old root (pivot_root(2))."""
 
@@ -251,150 +251,17 @@ class ReadOnlyRoot(Step):
     CODE = 25
 
 
-# ── confine ──────────────────────────────────────────────────────────────────
-
-
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class Hostname(Step):
-    """Set the host name and, unless empty, the NIS domain name (sethostname(2))."""
-
-    CODE = 40
-    hostname: str = attrs.field(metadata=on_wire(PATH))
-    domainname: str = attrs.field(default="", metadata=on_wire(PATH))
-
-
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class Rlimit(Step):
-    """Set one resource limit (prlimit(2)); 2**64-1 is infinity."""
-
-    CODE = 41
-    resource: int = attrs.field(metadata=on_wire(U32))
-    soft: int = attrs.field(metadata=on_wire(U64))
-    hard: int = attrs.field(metadata=on_wire(U64))
-
-
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class BoundingSet(Step):
-    """Drop every capability that is not in the mask from the bounding set (capabilities(7))."""
-
-    CODE = 42
-    capabilities: int = attrs.field(metadata=on_wire(U64))
-
-
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class Groups(Step):
-    """Set the supplementary groups, u32 each (setgroups(2))."""
-
-    CODE = 43
-    gids: bytes = attrs.field(metadata=on_wire(BYTES))
-
-
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class Gid(Step):
-    """Set real, effective and saved gid (setresgid(2))."""
-
-    CODE = 44
-    gid: int = attrs.field(metadata=on_wire(U32))
-
-
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class Uid(Step):
-    """Set real, effective and saved uid (setresuid(2)); capabilities go with it unless kept by `Capabilities`."""
-
-    CODE = 45
-    uid: int = attrs.field(metadata=on_wire(U32))
-
-
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class Capabilities(Step):
-    """Set effective = permitted, and ambient = inheritable (capset(2), PR_CAP_AMBIENT)."""
-
-    CODE = 46
-    effective: int = attrs.field(metadata=on_wire(U64))
-    ambient: int = attrs.field(default=0, metadata=on_wire(U64))
-
-
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class NoNewPrivs(Step):
-    """Give up gaining privileges by exec (PR_SET_NO_NEW_PRIVS)."""
-
-    CODE = 47
-
-
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class Seccomp(Step):
-    """Install a filter: an array of struct sock_filter (seccomp(2))."""
-
-    CODE = 48
-    program: bytes = attrs.field(metadata=on_wire(BYTES), repr=False)
-
-
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class Terminal(Step):
-    """Open a pty of the container's devpts, make it stdio and the controlling terminal, hand its master out."""
-
-    CODE = 49
-    devpts: ContainerPath = attrs.field(default=ContainerPath("/dev/pts"), metadata=on_wire(PATH))
-    rows: int = attrs.field(default=24, metadata=on_wire(U32))
-    columns: int = attrs.field(default=80, metadata=on_wire(U32))
-
-
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class Chdir(Step):
-    """Change the working directory and check that it is inside the root (getcwd(2))."""
-
-    CODE = 50
-    path: ContainerPath = attrs.field(metadata=on_wire(PATH))
-
-
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class Umask(Step):
-    """Set the file mode creation mask."""
-
-    CODE = 51
-    mask: int = attrs.field(default=0o022, metadata=on_wire(U32))
-
-
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class ForkInit(Step):
-    """Stay behind as a process that reaps orphans and forwards signals; a child goes on with the plan."""
-
-    CODE = 52
-    flags: InitFlag = attrs.field(default=InitFlag.NONE, metadata=on_wire(U32))
-
-
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class Ready(Step):
-    """Wait until the monitor has recorded this process; fail if the monitor is gone."""
-
-    CODE = 53
-
-
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class EnterPidNamespace(Step):
-    """Go on in a child inside the pid namespace joined before; until then nobody inside sees the process."""
-
-    CODE = 54
-
-
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class Exec(Step):
-    """Execute the first of `candidates` that exists (execve(2))."""
-
-    CODE = 60
-    candidates: tuple[ContainerPath, ...] = attrs.field(metadata=on_wire(STRINGS))
-    argv: tuple[str, ...] = attrs.field(metadata=on_wire(STRINGS))
-    env: tuple[str, ...] = attrs.field(metadata=on_wire(STRINGS), repr=False)
-
-
 GatherStep: TypeAlias = (
     NewFilesystem | NewOverlay | OpenTree | OpenSubtree | SetMountAttr
     | SlotDir | SlotFile | SlotNode | SlotSymlink | WriteProc
-    | LoopbackUp | JoinNamespaces | ParentDeathSignal | StartSession
+    | LoopbackUp | JoinNamespaces | ParentDeathSignal | StartSession | ProcessFile
+    | MakeUserNamespace | RaiseLimit | NewMappedOverlay | EnterUserNamespace | SlotTarget
 )  # fmt: skip
 AttachStep: TypeAlias = Attach | MakeDir | Mask | ReadOnly | ReadOnlyRoot
 ConfineStep: TypeAlias = (
     Hostname | Rlimit | BoundingSet | Groups | Gid | Uid | Capabilities | NoNewPrivs | Seccomp
     | Terminal | Chdir | Umask | ParentDeathSignal | StartSession | EnterPidNamespace | ForkInit | Ready
+    | SessionKeyring
+    | FlaggedSeccomp
 )  # fmt: skip
 AnyStep: TypeAlias = GatherStep | Pivot | AttachStep | ConfineStep | Exec

@@ -14,14 +14,21 @@ from container_kit._plan.ops import (
     GatherStep,
     Namespace,
     Pivot,
+    ProcessFile,
+    Step,
     Terminal,
 )
 from container_kit._plan.slots import ROOT_SLOT, check_slots
+from container_kit._spec.facts import IdMap
 
 
 @attrs.frozen(kw_only=True)
 class LaunchPlan:
-    """How a container's first process comes to be. `dirs` are made below the container's directory beforehand."""
+    """How a container's first process comes to be.
+
+    `dirs` are made below the container's directory beforehand. `ids` are a container's own, where it has such, counted
+    from the first that it will get; `namespaces` are those of the first stage then (see `stages`).
+    """
 
     namespaces: Namespace
     gather: tuple[GatherStep, ...]
@@ -29,6 +36,7 @@ class LaunchPlan:
     confine: tuple[ConfineStep, ...] = ()
     exec: Exec | None = None
     dirs: tuple[str, ...] = ()
+    ids: IdMap | None = None
 
     def __attrs_post_init__(self) -> None:
         check_slots(self.gather, self.attach)
@@ -41,8 +49,8 @@ class LaunchPlan:
 
     @property
     def own_memory(self) -> bool:
-        """Whether the first process must not share the monitor's memory: it stays behind as an init."""
-        return _has(self.confine, ForkInit)
+        """Whether the first process must not share the monitor's memory: it stays behind, or writes files of /proc."""
+        return _has(self.confine, ForkInit) or _has(self.gather, ProcessFile)
 
     @property
     def terminal(self) -> bool:
@@ -71,8 +79,8 @@ class ExecPlan:
 
     @property
     def own_memory(self) -> bool:
-        """Whether the first process must not share the monitor's memory: it stays behind and supervises."""
-        return _has(self.confine, ForkInit)
+        """Whether the first process must not share the monitor's memory: it supervises, or writes files of /proc."""
+        return _has(self.confine, ForkInit) or _has(self.gather, ProcessFile)
 
     @property
     def terminal(self) -> bool:
@@ -102,5 +110,5 @@ class ProbePlan:
         return describe.describe_plan(self.steps)
 
 
-def _has(steps: tuple[ConfineStep, ...], kind: type[ForkInit | Terminal]) -> bool:
+def _has(steps: tuple[GatherStep, ...] | tuple[ConfineStep, ...], kind: type[Step]) -> bool:
     return any(isinstance(step, kind) for step in steps)

@@ -1,57 +1,84 @@
-"""A seccomp profile and its compilation to a BPF program (seccomp(2), seccomp_filter.rst).
+"""A seccomp profile, and what it decides for each system call (seccomp(2), OCI runtime-spec config-linux.md).
 
-Theory of operation: the kernel runs the whole program once for every system call number
-when a filter is attached, to learn which calls are always allowed, so a linear chain of
-comparisons costs a millisecond at each start. Here the numbers are cut into ranges that
-share a decision, and a balanced tree of "greater or equal" finds the range in about
-seven comparisons. A decision is a return, or a few tests of an argument and a return.
+What becomes of a call, as libseccomp and runc answer it:
 
-Three answers are given besides "allowed":
+* A rule without conditions decides alone, the first one if there are several.
+* Else a rule decides all of whose conditions hold. If there are several with different
+  actions, the most restrictive one does (libseccomp: whichever its sorting puts first).
+* Else, and for numbers between the calls of the table: the default action.
+* A number beyond the last call that the profile names: ENOSYS, as an older kernel would
+  answer, so that a C library falls back (runc's rule). Not if the default is to let calls
+  pass.
 
-* A call that the profile names nowhere: EPERM, as Docker does.
-* A number that this library knows no call for: ENOSYS, as an older kernel would answer,
-  so that a C library falls back (runc's rule). The x32 numbers are among these.
-* Any other architecture (int 0x80 and 32-bit programs on x86-64): EPERM for all calls.
-  Docker allows its 32-bit siblings; but `socketcall` hides its arguments from a filter,
-  and few images need it.
-
-Arguments are compared by their low 32 bits, because that is all the kernel looks at
-where this is used (int and flag parameters): with 64 bits, `socket(2**32 + AF_ALG)`
-would pass a rule about 38 and still make that socket.
+A machine has several ABIs: x86-64 runs programs of i386 and x32 as well, arm64 those of
+arm. The profile says which of these siblings have its rules; a call of any other ABI gets
+the action `foreign`. Arguments of siblings have 32 bits. On i386 a rule about `socket` is
+also one about `socketcall` with the number of socket, likewise for `ipc`; what it says of
+the first argument is lost there, and all others are those of the multiplexer.
 """
 
 from __future__ import annotations
 
-import enum
 import errno
-import struct
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from itertools import groupby
-from operator import itemgetter
 from typing import Final
 
 import attrs
 
 from container_kit._plan import seccomp_tables as t
+from container_kit._plan.flags import FilterFlag
+from container_kit._plan.seccomp_program import Case, Comparison, Condition, Decision, assemble
+from container_kit.errors import InvalidSpecError
 
 ALLOW: Final = t.SECCOMP_RET_ALLOW
+KILL_PROCESS: Final = t.SECCOMP_RET_KILL_PROCESS
+KILL_THREAD: Final = t.SECCOMP_RET_KILL_THREAD
+LOG: Final = t.SECCOMP_RET_LOG
+TRACE: Final = t.SECCOMP_RET_TRACE
+TRAP: Final = t.SECCOMP_RET_TRAP
 
-_DATA_NR, _DATA_ARCH, _DATA_ARGS = 0, 4, 16  # offsets in struct seccomp_data
-_LOAD = t.BPF_LD | t.BPF_W | t.BPF_ABS
-_RETURN = t.BPF_RET | t.BPF_K
-_JUMP = t.BPF_JMP | t.BPF_JA
-_IF_EQUAL = t.BPF_JMP | t.BPF_JEQ | t.BPF_K
-_IF_GREATER_EQUAL = t.BPF_JMP | t.BPF_JGE | t.BPF_K
-_IF_ANY_BIT = t.BPF_JMP | t.BPF_JSET | t.BPF_K
-_FARTHEST = 255  # a conditional jump has 8 bits
-_INSTRUCTION = struct.Struct("=HBBI")
+# The most restrictive first, as the kernel orders them (seccomp(2)).
+_SEVERITY = (KILL_PROCESS, KILL_THREAD, TRAP, t.SECCOMP_RET_ERRNO, TRACE, LOG, ALLOW)
+_PASSING = (ALLOW, LOG, TRACE)
+_X32_BIT: Final = 0x40000000
+_SKIPPED: Final = 2**32 - 1  # the number that a tracer gives a call to have none (seccomp(2))
+_LOW: Final = 2**32 - 1
 
-# arch in struct seccomp_data, numbers by name; all are little-endian
-_MACHINES: Final[Mapping[str, tuple[int, Mapping[str, int]]]] = {
-    "x86_64": (t.AUDIT_ARCH_X86_64, t.X86_64),
-    "aarch64": (t.AUDIT_ARCH_AARCH64, t.AARCH64),
+
+@attrs.frozen(kw_only=True)
+class _Abi:
+    """A numbering of system calls: the architecture the kernel reports, and from which number on it is for."""
+
+    arch: int
+    first: int = 0
+
+
+_ABIS: Final[Mapping[str, _Abi]] = {
+    "x86_64": _Abi(arch=t.AUDIT_ARCH_X86_64),
+    "x32": _Abi(arch=t.AUDIT_ARCH_X86_64, first=_X32_BIT),
+    "i386": _Abi(arch=t.AUDIT_ARCH_I386),
+    "aarch64": _Abi(arch=t.AUDIT_ARCH_AARCH64),
+    "arm": _Abi(arch=t.AUDIT_ARCH_ARM),
 }
+_SIBLINGS: Final[Mapping[str, tuple[str, ...]]] = {"x86_64": ("x32", "i386"), "aarch64": ("arm",)}
+
+# linux/net.h and linux/ipc.h: call → (multiplexer, its first argument).
+_MULTIPLEXED: Final[Mapping[str, tuple[str, int]]] = {
+    **{
+        name: ("socketcall", 1 + index)
+        for index, name in enumerate(
+            """socket bind connect listen accept getsockname getpeername socketpair send recv sendto recvfrom shutdown
+            setsockopt getsockopt sendmsg recvmsg accept4 recvmmsg sendmmsg""".split()
+        )
+    },
+    **{name: ("ipc", 1 + index) for index, name in enumerate(("semop", "semget", "semctl", "semtimedop"))},
+    **{name: ("ipc", 11 + index) for index, name in enumerate(("msgsnd", "msgrcv", "msgget", "msgctl"))},
+    **{name: ("ipc", 21 + index) for index, name in enumerate(("shmat", "shmdt", "shmget", "shmctl"))},
+}
+
+ALL_SIBLINGS: Final = frozenset(sibling for siblings in _SIBLINGS.values() for sibling in siblings)
+ALL_ABIS: Final = tuple(_ABIS)
 
 
 def refuse(number: int) -> int:
@@ -59,74 +86,73 @@ def refuse(number: int) -> int:
     return t.SECCOMP_RET_ERRNO | number
 
 
-class Comparison(enum.Enum):
-    """What is asked about an argument's low 32 bits."""
-
-    ONE_OF = "one of"
-    NONE_OF = "none of"
-    NO_BIT_OF = "no bit of"
-
-
-@attrs.frozen(kw_only=True)
-class Condition:
-    """A test of one argument; `NO_BIT_OF` takes one value, a mask."""
-
-    argument: int
-    compare: Comparison
-    values: tuple[int, ...]
-
-    def __attrs_post_init__(self) -> None:
-        if self.compare is Comparison.NO_BIT_OF and len(self.values) != 1:
-            raise ValueError(f"a mask is one value, not {self.values}")
+def severity(action: int) -> int:
+    """Return how restrictive an action is: 0 is the most."""
+    return _SEVERITY.index(action & t.SECCOMP_RET_ACTION_FULL)
 
 
 @attrs.frozen(kw_only=True)
 class Rule:
-    """An action for some calls, under conditions on the call and on the container.
+    """An action for some calls, under conditions on the call, the container and the host.
 
-    A name that a machine lacks is skipped there. Of several rules for a call, one without
-    `when` decides alone; otherwise the first whose `when` holds does.
+    A name that an ABI lacks is skipped there.
+
+    Attributes:
+        names: the calls.
+        action: what becomes of them.
+        when: all of these must hold.
+        capabilities: the container must hold them all.
+        without_capabilities: the container must hold none of them.
+        machines: one of these, as uname(2) says it; empty: any.
+        not_machines: none of these.
+        since: the oldest kernel.
+        before: the kernel must be older; (0, 0): any.
     """
 
     names: tuple[str, ...]
     action: int = ALLOW
-    when: Condition | None = None
-    capability: str | None = None
-    without_capability: str | None = None
+    when: tuple[Condition, ...] = ()
+    capabilities: tuple[str, ...] = ()
+    without_capabilities: tuple[str, ...] = ()
     machines: tuple[str, ...] = ()
+    not_machines: tuple[str, ...] = ()
     since: tuple[int, int] = (0, 0)
+    before: tuple[int, int] = (0, 0)
 
     def applies(self, machine: str, capabilities: frozenset[str], kernel: tuple[int, int]) -> bool:
         """Say whether the rule is about such a container on such a host."""
         return (
-            (self.capability is None or self.capability in capabilities)
-            and (self.without_capability is None or self.without_capability not in capabilities)
+            capabilities.issuperset(self.capabilities)
+            and capabilities.isdisjoint(self.without_capabilities)
             and (not self.machines or machine in self.machines)
+            and machine not in self.not_machines
             and kernel >= self.since
+            and (self.before == (0, 0) or kernel < self.before)
         )
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, cache_hash=True)
 class SeccompProfile:
-    """An allow-list: what no rule mentions is refused."""
+    """Rules, and what becomes of calls that they do not decide.
+
+    Attributes:
+        rules: see `Rule`.
+        default: the action where no rule decides.
+        siblings: the ABIs besides the machine's own that have these rules, of `ALL_SIBLINGS`.
+        foreign: the action for all other ABIs.
+        flags: how the kernel treats the filter.
+    """
 
     rules: tuple[Rule, ...]
-    refused: int = refuse(errno.EPERM)
-    unknown: int = refuse(errno.ENOSYS)
+    default: int = refuse(errno.EPERM)
+    siblings: frozenset[str] = frozenset()
     foreign: int = refuse(errno.EPERM)
-
-
-@attrs.frozen
-class Decision:
-    """What becomes of a call: the first case whose condition holds, else `otherwise`."""
-
-    cases: tuple[tuple[Condition, int], ...]
-    otherwise: int
+    flags: FilterFlag = FilterFlag.NONE
 
 
 def supported_machines() -> frozenset[str]:
     """Return the machines (uname(2)) that filters can be made for."""
-    return frozenset(_MACHINES)
+    return frozenset(_SIBLINGS)
 
 
 @lru_cache(maxsize=64)
@@ -140,126 +166,92 @@ def compile_seccomp(
         machine: as uname(2) says it, one of `supported_machines()`.
         capabilities: names of what the container may hold, e.g. `CAP_SYS_ADMIN`.
         kernel: major and minor version of the host.
+
+    Raises:
+        InvalidSpecError: the kernel takes no program that long.
     """
-    arch, _ = _MACHINES[machine]
-    decisions = decide(profile, machine=machine, capabilities=capabilities, kernel=kernel)
-    return _assemble(_ranges(decisions, Decision((), profile.unknown)), arch=arch, foreign=profile.foreign)
+    rules = [rule for rule in profile.rules if rule.applies(machine, capabilities, kernel)]
+    abis = (machine, *(sibling for sibling in _SIBLINGS[machine] if sibling in profile.siblings))
+    ranges_of: dict[int, list[tuple[int, Decision]]] = {}
+    for name in abis:
+        ranges_of.setdefault(_ABIS[name].arch, []).extend(_ranges(profile, rules, name))
+    if machine == "x86_64" and "x32" not in abis:
+        ranges = ranges_of[t.AUDIT_ARCH_X86_64]
+        _extend(ranges, _X32_BIT, Decision((), profile.foreign))
+        _extend(ranges, _SKIPPED, Decision((), profile.default))
+    program = assemble(ranges_of, profile.foreign)
+    if len(program) > 8 * t.BPF_MAXINSNS:
+        reason = f"the rules make {len(program) // 8} instructions, the kernel takes {t.BPF_MAXINSNS}"
+        raise InvalidSpecError(field="seccomp", value="profile", reason=reason, hint="have fewer conditions")
+    return program
 
 
-def decide(
-    profile: SeccompProfile, *, machine: str, capabilities: frozenset[str], kernel: tuple[int, int]
-) -> dict[int, Decision]:
-    """Return the profile's decision for every call number the machine has."""
-    _, numbers = _MACHINES[machine]
-    cases: dict[str, list[tuple[Condition | None, int]]] = {name: [] for name in numbers}
-    for rule in profile.rules:
-        if rule.applies(machine, capabilities, kernel):
-            for name in rule.names:
-                if name in cases:
-                    cases[name].append((rule.when, rule.action))
-    return {number: _decision(cases[name], profile.refused) for name, number in numbers.items()}
+def call_numbers(abi: str) -> Mapping[str, int]:
+    """Return the calls of an ABI: of a machine, or of one of `ALL_SIBLINGS`."""
+    match abi:
+        case "x86_64":
+            return t.X86_64
+        case "aarch64":
+            return t.AARCH64
+        case _:
+            from container_kit._plan import seccomp_sibling_tables as siblings  # most filters do without
+
+            return {"x32": siblings.X32, "i386": siblings.I386, "arm": siblings.ARM}[abi]
 
 
-def _decision(cases: list[tuple[Condition | None, int]], refused: int) -> Decision:
-    for condition, action in cases:
-        if condition is None:
+def _ranges(profile: SeccompProfile, rules: Iterable[Rule], name: str) -> list[tuple[int, Decision]]:
+    """Return (first number, decision) for ranges that together cover all numbers of an ABI, in order."""
+    abi, numbers, default = _ABIS[name], call_numbers(name), Decision((), profile.default)
+    cases = _cases(rules, profile.default)
+    named = [numbers[call] for call in cases if call in numbers]
+    if name in ALL_SIBLINGS:
+        cases = {call: [_narrowed(case) for case in of_call] for call, of_call in cases.items()}
+    if name == "i386":
+        _add_multiplexers(cases)
+    decisions = {numbers[call]: _decision(of_call, default) for call, of_call in cases.items() if call in numbers}
+    ranges = [(abi.first, default)]
+    for number in sorted(decisions):
+        _extend(ranges, number, decisions[number])
+        _extend(ranges, number + 1, default)
+    if named and profile.default & t.SECCOMP_RET_ACTION_FULL not in _PASSING:
+        _extend(ranges, max(named) + 1, Decision((), refuse(errno.ENOSYS)))
+    return ranges
+
+
+def _extend(ranges: list[tuple[int, Decision]], first: int, decision: Decision) -> None:
+    """Let a decision count from a number on, the last one that has begun or a later one."""
+    if ranges[-1][0] == first:
+        ranges.pop()
+    if not ranges or ranges[-1][1] != decision:
+        ranges.append((first, decision))
+
+
+def _cases(rules: Iterable[Rule], default: int) -> dict[str, list[Case]]:
+    """Return what the rules say about every call that they name; nothing where that is the default."""
+    cases: dict[str, list[Case]] = {}
+    for rule in rules:
+        for name in rule.names:
+            of_call = cases.setdefault(name, [])
+            if rule.action != default:
+                of_call.append((rule.when, rule.action))
+    return cases
+
+
+def _narrowed(case: Case) -> Case:
+    conditions, action = case
+    return tuple(attrs.evolve(one, bits=32, value=one.value & _LOW, mask=one.mask & _LOW) for one in conditions), action
+
+
+def _add_multiplexers(cases: dict[str, list[Case]]) -> None:
+    for name, (multiplexer, number) in _MULTIPLEXED.items():
+        chosen = Condition(0, Comparison.EQ, number, bits=32)
+        for conditions, action in cases.get(name, ()):
+            others = (one for one in conditions if one.argument != 0)
+            cases.setdefault(multiplexer, []).append(((chosen, *others), action))
+
+
+def _decision(cases: list[Case], default: Decision) -> Decision:
+    for conditions, action in cases:
+        if not conditions:
             return Decision((), action)
-    return Decision(tuple((condition, action) for condition, action in cases if condition is not None), refused)
-
-
-def _ranges(decisions: Mapping[int, Decision], unknown: Decision) -> list[tuple[int, Decision]]:
-    """Return (first number, decision) for ranges that together cover all numbers, in order."""
-    every = ((number, decisions.get(number, unknown)) for number in range(max(decisions) + 2))
-    return [(next(group)[0], decision) for decision, group in groupby(every, key=itemgetter(1))]
-
-
-def _assemble(ranges: list[tuple[int, Decision]], *, arch: int, foreign: int) -> bytes:
-    program = _Program()
-    leaves = {decision: program.place(decision) for decision in sorted({d for _, d in ranges}, key=_size, reverse=True)}
-    foreign_leaf = program.returns(foreign)
-    tree = program.search([(first, leaves[decision]) for first, decision in ranges])
-    program.go_to(tree)
-    number = program.emit(_LOAD, _DATA_NR)
-    program.branch(_IF_EQUAL, arch, number, foreign_leaf)
-    program.emit(_LOAD, _DATA_ARCH)
-    return program.encoded()
-
-
-def _size(decision: Decision) -> int:
-    return sum(len(condition.values) for condition, _ in decision.cases)
-
-
-class _Program:
-    """Instructions, last one first: BPF jumps only forward, so a target is always known before its jumps.
-
-    A place is the index of an instruction counted from the end of the program.
-    """
-
-    def __init__(self) -> None:
-        self._backward: list[tuple[int, int, int, int]] = []
-        self._returns: dict[int, int] = {}
-
-    def encoded(self) -> bytes:
-        """Return the bytes of the whole program."""
-        return b"".join(_INSTRUCTION.pack(*instruction) for instruction in reversed(self._backward))
-
-    def emit(self, code: int, k: int, yes: int = 0, no: int = 0) -> int:
-        """Put an instruction before all others and return its place."""
-        self._backward.append((code, yes, no, k))
-        return len(self._backward) - 1
-
-    def returns(self, action: int) -> int:
-        """Return the place of a return of this action, near enough for a conditional jump."""
-        place = self._returns.get(action)
-        if place is None or self._distance(place) > _FARTHEST - 2:
-            place = self._returns[action] = self.emit(_RETURN, action)
-        return place
-
-    def branch(self, code: int, k: int, yes: int, no: int) -> int:
-        """Put a conditional jump to two places; far ones are reached by way of a plain jump."""
-        yes = self._near(yes)
-        no = self._near(no)
-        # The second detour may have pushed the first target one instruction away, no more.
-        return self.emit(code, k, self._distance(yes), self._distance(no))
-
-    def go_to(self, place: int) -> None:
-        """Make what is put next continue at a place."""
-        if self._distance(place):
-            self.emit(_JUMP, self._distance(place))
-
-    def place(self, decision: Decision) -> int:
-        """Put the tests of a decision and return where they begin."""
-        next_place = self.returns(decision.otherwise)
-        for condition, action in reversed(decision.cases):
-            next_place = self._test(condition, self.returns(action), next_place)
-        return next_place
-
-    def search(self, ranges: list[tuple[int, int]]) -> int:
-        """Put a balanced tree over (first number, place) and return where it begins."""
-        if len(ranges) == 1:
-            return ranges[0][1]
-        middle = len(ranges) // 2
-        upper = self.search(ranges[middle:])
-        lower = self.search(ranges[:middle])
-        return self.branch(_IF_GREATER_EQUAL, ranges[middle][0], upper, lower)
-
-    def _test(self, condition: Condition, holds: int, fails: int) -> int:
-        match condition.compare:
-            case Comparison.NO_BIT_OF:
-                self.branch(_IF_ANY_BIT, condition.values[0], fails, holds)
-            case Comparison.ONE_OF:
-                self._chain(condition.values, holds, fails)
-            case Comparison.NONE_OF:
-                self._chain(condition.values, fails, holds)
-        return self.emit(_LOAD, _DATA_ARGS + 8 * condition.argument)
-
-    def _chain(self, values: Iterable[int], equal: int, other: int) -> None:
-        for value in values:
-            other = self.branch(_IF_EQUAL, value, equal, other)
-        self.go_to(other)
-
-    def _distance(self, place: int) -> int:
-        return len(self._backward) - 1 - place
-
-    def _near(self, place: int) -> int:
-        return place if self._distance(place) < _FARTHEST else self.emit(_JUMP, self._distance(place))
+    return Decision(tuple(sorted(cases, key=lambda case: severity(case[1]))), default.otherwise)

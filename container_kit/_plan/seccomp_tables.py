@@ -1,6 +1,6 @@
 """System call numbers, and the numbers of BPF, seccomp and audit: generated, do not edit.
 
-Written by `_native/generate_syscall_tables.py` from the kernel's headers; up to Linux 6.18.
+Written by `_native/generate_syscall_tables.py` from the kernel's headers; up to Linux 7.0.
 """
 
 from __future__ import annotations
@@ -26,7 +26,12 @@ SECCOMP_RET_ALLOW: Final = 0x7FFF0000
 SECCOMP_RET_DATA: Final = 65535
 SECCOMP_RET_ERRNO: Final = 0x50000
 SECCOMP_RET_KILL_PROCESS: Final = 0x80000000
+SECCOMP_RET_KILL_THREAD: Final = 0
+SECCOMP_RET_LOG: Final = 0x7FFC0000
+SECCOMP_RET_TRACE: Final = 0x7FF00000
+SECCOMP_RET_TRAP: Final = 0x30000
 AUDIT_ARCH_AARCH64: Final = 0xC00000B7
+AUDIT_ARCH_ARM: Final = 0x40000028
 AUDIT_ARCH_I386: Final = 0x40000003
 AUDIT_ARCH_X86_64: Final = 0xC000003E
 
@@ -94,7 +99,7 @@ X86_64: Final[dict[str, int]] = {
     "futex_wake": 454, "futex_wait": 455, "futex_requeue": 456, "statmount": 457, "listmount": 458,
     "lsm_get_self_attr": 459, "lsm_set_self_attr": 460, "lsm_list_modules": 461, "mseal": 462, "setxattrat": 463,
     "getxattrat": 464, "listxattrat": 465, "removexattrat": 466, "open_tree_attr": 467, "file_getattr": 468,
-    "file_setattr": 469,
+    "file_setattr": 469, "listns": 470, "rseq_slice_yield": 471,
 }  # fmt: skip
 
 AARCH64: Final[dict[str, int]] = {
@@ -153,4 +158,5 @@ AARCH64: Final[dict[str, int]] = {
     "futex_wait": 455, "futex_requeue": 456, "statmount": 457, "listmount": 458, "lsm_get_self_attr": 459,
     "lsm_set_self_attr": 460, "lsm_list_modules": 461, "mseal": 462, "setxattrat": 463, "getxattrat": 464,
     "listxattrat": 465, "removexattrat": 466, "open_tree_attr": 467, "file_getattr": 468, "file_setattr": 469,
+    "listns": 470, "rseq_slice_yield": 471,
 }  # fmt: skip

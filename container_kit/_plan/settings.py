@@ -31,6 +31,7 @@ class MonitorFlag(enum.IntFlag):
     REMOVE_ONLY = 0x400
     KEEP_STATE = 0x800
     ENTER_CGROUP = 0x1000
+    STAGES = 0x2000
 
 
 class Restart(enum.IntEnum):
@@ -67,3 +68,4 @@ class MonitorSettings:
     health_retries: int = attrs.field(default=0, metadata=on_wire(U32))
     health_start_period_ms: int = attrs.field(default=0, metadata=on_wire(U64))
     health_start_interval_ms: int = attrs.field(default=0, metadata=on_wire(U64))
+    time_limit_ms: int = attrs.field(default=0, metadata=on_wire(U64))

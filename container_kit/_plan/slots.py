@@ -17,9 +17,12 @@ from container_kit._plan.ops import (
     Attach,
     AttachHow,
     AttachStep,
+    EnterUserNamespace,
     GatherStep,
+    MakeUserNamespace,
     Mask,
     NewFilesystem,
+    NewMappedOverlay,
     NewOverlay,
     OpenSubtree,
     OpenTree,
@@ -28,6 +31,7 @@ from container_kit._plan.ops import (
     SlotFile,
     SlotNode,
     SlotSymlink,
+    SlotTarget,
     Step,
     WriteProc,
 )
@@ -36,11 +40,13 @@ from container_kit.errors import InvalidMountError
 
 ROOT_SLOT: Final = 0
 MAX_SLOTS: Final = 128
+USER_NAMESPACE_SLOT: Final = MAX_SLOTS - 1  # of a container with ids of its own
 
 # Plans are checked at every launch: asking a step's type is much faster than isinstance.
 _FILLS: Final[Mapping[type[Step], bool]] = {
-    **dict.fromkeys((NewFilesystem, NewOverlay, OpenTree, OpenSubtree), True),
+    **dict.fromkeys((NewFilesystem, NewOverlay, OpenTree, OpenSubtree, MakeUserNamespace, NewMappedOverlay), True),
     **dict.fromkeys((SetMountAttr, SlotDir, SlotFile, SlotNode, SlotSymlink, WriteProc), False),
+    **dict.fromkeys((EnterUserNamespace, SlotTarget), False),
 }
 _slot_of = attrgetter("slot")
 
@@ -56,7 +62,7 @@ class Gathering:
     def slot(self) -> int:
         """Return the next free slot."""
         self.slots += 1
-        if self.slots > MAX_SLOTS:
+        if self.slots > USER_NAMESPACE_SLOT:
             raise InvalidMountError(field="mounts", reason=f"a container can have about {MAX_SLOTS - 20}")
         return self.slots - 1
 

@@ -18,7 +18,7 @@ from container_kit._linux.memfd import sealed_memfd
 from container_kit._plan.encode import encode_exec_request
 from container_kit._plan.launch import compile_exec_plan
 from container_kit._plan.plans import ExecPlan
-from container_kit._runtime import accounts
+from container_kit._runtime import accounts, labels, own_ids
 from container_kit._runtime.capture import Capture, Pipes
 from container_kit._runtime.control import Connection, MonitorGoneError
 from container_kit._runtime.failures import launch_failure, typed_refusals
@@ -81,10 +81,12 @@ def open_session(
     except MonitorGoneError as err:
         raise _not_running(spec) from err
     try:
-        return _converse(site, spec, plan, request, process, stdio, connection)
+        session = _converse(site, spec, plan, request, process, stdio, connection)
+        _check_labels(plan, session)
     except BaseException:
         connection.close()
         raise
+    return session
 
 
 @typed_refusals("cannot run a process in the container")
@@ -134,8 +136,8 @@ def _plan(site: Site, spec: Specification, init_pid: int, process: ProcessConfig
         config=spec.config,
         image=spec.image,
         identity=accounts.find_identity_inside(site, init_pid, user, process.groups or spec.config.groups),
-        facts=site.facts,
-        supervise=site.cgroup_parent is None,
+        facts=own_ids.facts_of_running(site, spec.config, init_pid),
+        supervise=not spec.cgroup,
     )
 
 
@@ -177,6 +179,15 @@ def _converse(
     if message.error in _ENDING and _has_ended(site, spec):
         raise _not_running(spec)
     raise launch_failure(plan, message, site.home.root)
+
+
+def _check_labels(plan: ExecPlan, session: ExecSession) -> None:
+    try:
+        labels.check_started(plan, session.pid)
+    except BaseException:
+        session.kill_tree()
+        _close(session.terminal)
+        raise
 
 
 def _answer(site: Site, spec: Specification, connection: Connection) -> tuple[Message, list[int]]:

@@ -11,9 +11,12 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 from container_kit._linux.files import filesystem_of
+from container_kit._plan import own_files
+from container_kit._plan.cgroup_writes import ControlGroup
 from container_kit._plan.describe import describe_step
 from container_kit._plan.ops import (
     Attach,
+    Capabilities,
     Chdir,
     Exec,
     Gid,
@@ -23,15 +26,17 @@ from container_kit._plan.ops import (
     NewFilesystem,
     NewOverlay,
     OpenTree,
+    ProcessFile,
     Rlimit,
+    SessionKeyring,
     Step,
     Uid,
     WriteProc,
 )
 from container_kit._plan.plans import ExecPlan, LaunchPlan, ProbePlan
+from container_kit._runtime.cgroup_failures import cgroup_failure
 from container_kit._runtime.messages import Blame, Message
 from container_kit.errors import (
-    CgroupError,
     CommandNotExecutableError,
     CommandNotFoundError,
     ContainerKitError,
@@ -41,6 +46,7 @@ from container_kit.errors import (
     InvalidUserError,
     LaunchError,
     RootDirectoryError,
+    UnsupportedHostError,
 )
 
 _BLAMED = {
@@ -82,14 +88,19 @@ def typed_refusals(attempted: str) -> Generator[None, None, None]:
         raise HostError(attempted=attempted, errno=err.errno, hint=_SHORTAGES.get(err.errno or 0)) from err
 
 
-def launch_failure(plan: LaunchPlan | ExecPlan | ProbePlan, message: Message, root_dir: str) -> ContainerKitError:
+def launch_failure(
+    plan: LaunchPlan | ExecPlan | ProbePlan, message: Message, root_dir: str, group: ControlGroup | None = None
+) -> ContainerKitError:
     """Return the error for a FAILED message.
 
     Args:
         plan: what was executed.
         message: the report.
         root_dir: the engine's directory, for what depends on its file system.
+        group: the cgroup that was to be made.
     """
+    if message.step == Blame.CGROUP:
+        return cgroup_failure(message, group)
     if message.step >= Blame.REQUEST or message.step >= len(plan.steps):
         return _blamed(message)
     step = plan.steps[message.step]
@@ -110,8 +121,6 @@ def _blamed(message: Message) -> ContainerKitError:
         what = _BLAMED[Blame(message.step)]
     except ValueError:
         what = "its monitor died"
-    if message.step == Blame.CGROUP:
-        return CgroupError(attempted="cannot make the container's control group", errno=message.error)
     hint = None
     if message.error == errno.ENOSPC:
         hint = _FULL
@@ -137,12 +146,41 @@ def _special(step: Step, message: Message, root_dir: str) -> ContainerKitError |
             )
         case MakeDir() | Chdir() if message.error in _NO_WAY:
             return _working_dir_failure(str(step.path), message.error)
+        case ProcessFile():
+            return _own_file_failure(step, message.error)
         case Uid() | Gid() | Groups() if message.error in (errno.EINVAL, errno.EPERM):
             return InvalidUserError(
                 field="user",
                 value=getattr(step, "uid", getattr(step, "gid", None)),
                 reason="the id does not exist in the container's user namespace",
                 hint="give this user subordinate ids in /etc/subuid and /etc/subgid and install newuidmap",
+            )
+        case _:
+            return None
+
+
+def _own_file_failure(step: ProcessFile, number: int) -> ContainerKitError | None:
+    asked = step.contents.decode("utf-8", "replace")
+    match step.path, number:
+        case own_files.OOM_SCORE_ADJ, errno.EACCES | errno.EPERM:
+            return UnsupportedHostError(
+                feature=f"oom_score_adj={asked}",
+                reason="it is below the caller's own, and lowering it takes CAP_SYS_RESOURCE",
+                hint="give at least what the caller has itself, see /proc/self/oom_score_adj; or run as root",
+            )
+        case own_files.APPARMOR_EXEC, _:
+            return UnsupportedHostError(
+                feature=f"the AppArmor profile {asked.removeprefix('exec ')!r}",
+                reason="no such profile is loaded, or the caller's own profile does not let it be entered",
+                errno=number,
+                hint="load it: apparmor_parser --replace FILE; aa-status lists what is there",
+            )
+        case own_files.SELINUX_EXEC, _:
+            return UnsupportedHostError(
+                feature=f"the SELinux context {asked!r}",
+                reason="the policy does not know it, or does not let the caller set it",
+                errno=number,
+                hint="a usual one is 'system_u:system_r:container_t:s0'",
             )
         case _:
             return None
@@ -194,6 +232,10 @@ def _hint(step: Step, number: int) -> str | None:
             return "only sysctls of the container's own namespaces can be set"
         case Rlimit():
             return "a hard limit above the caller's own needs CAP_SYS_RESOURCE"
+        case Capabilities() if number == errno.EPERM:
+            return "a container cannot have capabilities that the caller has not itself (inside another container?)"
+        case SessionKeyring() if number == errno.EDQUOT:
+            return "this user has too many keys: sysctl kernel.keys.maxkeys"
         case Hostname() if number == errno.EPERM:
             return "the host name is the host's own without a UTS namespace"
         case _:

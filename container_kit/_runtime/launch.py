@@ -14,15 +14,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import Literal
 
 import attrs
 
+from container_kit._linux import device_nodes
+from container_kit._plan.cgroup_writes import ControlGroup, flat
 from container_kit._plan.encode import encode_request
 from container_kit._plan.launch import compile_exec_plan, compile_launch_plan
 from container_kit._plan.plans import ExecPlan, LaunchPlan
 from container_kit._plan.process import stop_signal_of
 from container_kit._plan.settings import MonitorFlag, MonitorSettings, Restart
-from container_kit._runtime import accounts
+from container_kit._plan.stages import facts_inside
+from container_kit._runtime import accounts, control_groups, labels, own_ids, requirements
+from container_kit._runtime.device_filters import open_filter
 from container_kit._runtime.failures import launch_failure
 from container_kit._runtime.messages import Blame, MessageType
 from container_kit._runtime.site import Site
@@ -33,6 +38,7 @@ from container_kit._spec.healthcheck import Healthcheck
 from container_kit._spec.image_config import ImageConfig
 from container_kit._spec.paths import HostPath
 from container_kit._spec.root_filesystem import RootFilesystem
+from container_kit.errors import LaunchError
 
 
 @attrs.frozen(kw_only=True)
@@ -43,6 +49,7 @@ class Specification:
     config: ContainerConfig
     image: ImageConfig
     root: RootFilesystem
+    cgroup: str = ""  # of a running container; empty for none
 
     @property
     def hostname(self) -> str:
@@ -61,8 +68,37 @@ class Specification:
         return None if check is None or check.disabled else check
 
 
+def with_devices(site: Site, spec: Specification) -> Specification:
+    """Return a specification with its devices as they are now: their numbers may change between boots.
+
+    Raises:
+        InvalidSpecError: one of them is not there any more.
+    """
+    config = spec.config
+    if not config.devices and not config.security.is_privileged:
+        return spec
+    devices = device_nodes.find_nodes(config.devices)
+    if config.security.is_privileged:
+        taken = {device.target for device in devices}
+        others = device_nodes.find_all_nodes(_who_opens(site, config))
+        devices += tuple(device for device in others if device.target not in taken)
+    return attrs.evolve(spec, config=attrs.evolve(config, devices=devices))
+
+
+def _who_opens(site: Site, config: ContainerConfig) -> Literal["root", "caller", "everyone"]:
+    if config.security.userns == "auto":
+        return "everyone"
+    return "caller" if site.facts.rootless else "root"
+
+
 def compile_plan(site: Site, spec: Specification) -> LaunchPlan:
-    """Return the plan of a container's launch."""
+    """Return the plan of a container's launch.
+
+    Raises:
+        UnsupportedHostError: the host cannot do what is asked for.
+        InvalidSpecError: the container and its image do not go together.
+    """
+    requirements.check(site, spec.config)
     user = spec.config.user if spec.config.user is not None else spec.image.user
     identity = accounts.find_identity(site, spec.id, spec.root, user, spec.config.groups)
     return compile_launch_plan(
@@ -78,10 +114,20 @@ def compile_plan(site: Site, spec: Specification) -> LaunchPlan:
 
 def spawn(site: Site, spec: Specification, plan: LaunchPlan, stdio: Sequence[int] | None = None) -> Supervision:
     """Start the container's monitor; nothing has been made yet and nothing will be before `go`."""
-    health = _health_plan(site, spec)
-    request = encode_request(_settings(site, spec, plan, direct=stdio is not None), plan, health)
-    site.mark("plan")
-    supervision = spawn_monitor(request, user_namespace=site.user_namespace(), stdio=stdio)
+    group = control_groups.choose_group(site, spec.id, spec.config)
+    health = _health_plan(site, spec, group)
+    namespace, devices = site.user_namespace(), None
+    with own_ids.claimed(site, spec.id, plan) as (plan, ids):
+        request = encode_request(_settings(site, spec, plan, group, direct=stdio is not None), plan, health)
+        if namespace is None:
+            devices = open_filter(site.device_filters, spec.config, in_cgroup=group is not None)
+        site.mark("plan")
+        try:
+            supervision = spawn_monitor(request, user_namespace=namespace, stdio=stdio, devices=devices, ids=ids)
+        finally:
+            if devices is not None:
+                os.close(devices)
+    supervision.group = group
     site.mark("monitor")
     return supervision
 
@@ -94,9 +140,27 @@ def await_started(site: Site, plan: LaunchPlan, supervision: Supervision) -> int
     """
     message = supervision.await_started()
     if message.type == MessageType.STARTED:
+        check_labels(plan, supervision)
         return message.value
     supervision.let_go()
-    raise launch_failure(plan, message, site.home.root)
+    raise launch_failure(plan, message, site.home.root, supervision.group)
+
+
+def check_labels(plan: LaunchPlan, supervision: Supervision) -> None:
+    """Raise unless a container that has just started has the label that was asked for; then it is ended.
+
+    Raises:
+        LaunchError: it has another one.
+    """
+    if not labels.are_asked_for(plan):
+        return
+    message = supervision.await_started()
+    try:
+        if message.type == MessageType.STARTED:
+            labels.check_started(plan, message.value)
+    except LaunchError:
+        supervision.end()
+        raise
 
 
 def may_try_again(site: Site, supervision: Supervision) -> bool:
@@ -106,15 +170,16 @@ def may_try_again(site: Site, supervision: Supervision) -> bool:
     whole and lived on; see docs/decisions/0010.
     """
     failed = supervision.failed
-    if failed is None or failed.step != Blame.LOST or site.enters_cgroups or site.cgroup_parent is None:
+    if failed is None or failed.step != Blame.LOST or site.enters_cgroups or supervision.group is None:
         return False
     site.enters_cgroups = True
     return True
 
 
-def _settings(site: Site, spec: Specification, plan: LaunchPlan, *, direct: bool) -> MonitorSettings:
+def _settings(
+    site: Site, spec: Specification, plan: LaunchPlan, group: ControlGroup | None, *, direct: bool
+) -> MonitorSettings:
     config, check = spec.config, spec.healthcheck
-    cgroup_parent = site.cgroup_parent
     settings = MonitorSettings(
         flags=_flags(spec, plan, direct=direct)
         | (MonitorFlag.ENTER_CGROUP if site.enters_cgroups else MonitorFlag.NONE),
@@ -123,14 +188,16 @@ def _settings(site: Site, spec: Specification, plan: LaunchPlan, *, direct: bool
         container_dir=HostPath(site.home.container_dir(spec.id)),
         runtime_dir=HostPath(site.home.container_runtime_dir(spec.id)),
         dirs=plan.dirs,
-        cgroup_parent=cgroup_parent or "",
-        cgroup_name=f"ck-{spec.id}" if cgroup_parent else "",
+        cgroup_parent=group.parent if group else "",
+        cgroup_name=group.name if group else "",
+        cgroup_writes=flat(group.writes) if group else (),
         stop_signal=stop_signal_of(config, spec.image),
         stop_timeout_ms=round(config.stop_timeout * 1000),
         restart=Restart[config.restart.kind.name],
         restart_max=config.restart.maximum,
         log_max_bytes=config.log.max_bytes,
         log_max_files=config.log.max_files,
+        time_limit_ms=min(round((config.time_limit or 0) * 1000), 2**63),
     )
     return settings if check is None else _with_health_timing(settings, check)
 
@@ -152,21 +219,24 @@ def _flags(spec: Specification, plan: LaunchPlan, *, direct: bool) -> MonitorFla
         flags |= MonitorFlag.STDIN
     if plan.own_memory:
         flags |= MonitorFlag.OWN_MEMORY
+    if plan.ids is not None:
+        flags |= MonitorFlag.STAGES
     return flags
 
 
-def _health_plan(site: Site, spec: Specification) -> ExecPlan | None:
+def _health_plan(site: Site, spec: Specification, group: ControlGroup | None) -> ExecPlan | None:
     check = spec.healthcheck
     if check is None:
         return None
     user = spec.config.user if spec.config.user is not None else spec.image.user
+    identity = accounts.find_identity(site, spec.id, spec.root, user, spec.config.groups)
     return compile_exec_plan(
         process=ProcessConfig(command=check.test),
         config=spec.config,
         image=spec.image,
-        identity=accounts.find_identity(site, spec.id, spec.root, user, spec.config.groups),
-        facts=site.facts,
-        supervise=site.cgroup_parent is None,
+        identity=identity,
+        facts=facts_inside(site.facts, spec.config.security, identity),
+        supervise=group is None,
     )
 
 

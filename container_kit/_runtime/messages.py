@@ -41,6 +41,7 @@ class MessageType(enum.IntEnum):
     CLOSE_STDIN = 24
     RESIZE = 25
     RESTART_POLICY = 26
+    LIMITS = 27
 
 
 class ExitFlag(enum.IntFlag):
@@ -51,6 +52,7 @@ class ExitFlag(enum.IntFlag):
     STOPPED = 0x2
     FORCED = 0x4
     CLEAN = 0x8
+    TIME_LIMIT = 0x10
 
 
 class ExecFlag(enum.IntFlag):

@@ -6,6 +6,7 @@ namespaces of its own that vanish with it. So what a probe says is what a launch
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import shutil
@@ -13,43 +14,26 @@ import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 
-import attrs
-
 from container_kit._linux import idmap, kernel
 from container_kit._linux.files import filesystem_of, remove_scratch
+from container_kit._linux.labels import Labeler, is_present
+from container_kit._plan.device_filter import device_filter_of
 from container_kit._plan.encode import encode_request
 from container_kit._plan.flags import MountAttr, Namespace
-from container_kit._plan.ops import LoopbackUp, NewFilesystem, NewOverlay, OpenTree
+from container_kit._plan.ops import LoopbackUp, MakeUserNamespace, NewFilesystem, NewMappedOverlay, NewOverlay, OpenTree
 from container_kit._plan.plans import ProbePlan
 from container_kit._plan.settings import MonitorFlag, MonitorSettings
+from container_kit._runtime.cgroup_capabilities import find_cgroup_capabilities
 from container_kit._runtime.messages import Message, MessageType
+from container_kit._runtime.own_ids import find_support
 from container_kit._runtime.site import Site
 from container_kit._runtime.spawn import spawn_monitor
+from container_kit._spec.capability import Capability
 from container_kit._spec.facts import HostFacts, IdMap, OverlayForm
-from container_kit._spec.paths import HostPath
+from container_kit._spec.paths import ContainerPath, HostPath
 from container_kit.errors import RootDirectoryError, UnsupportedHostError
 
 _SECONDS = 10.0
-
-
-@attrs.frozen(kw_only=True)
-class Capability:
-    """One thing a host may or may not do.
-
-    Attributes:
-        name: what it is.
-        available: whether it works here.
-        reason: how it is done here, or why it does not work.
-        remedy: what to do to get it; empty when it is there.
-    """
-
-    name: str
-    available: bool
-    reason: str = ""
-    remedy: str = ""
-
-    def __bool__(self) -> bool:
-        return self.available
 
 
 def find_host_facts(root: HostPath, overlay_form: OverlayForm | None = None) -> HostFacts:
@@ -80,7 +64,24 @@ def find_host_facts(root: HostPath, overlay_form: OverlayForm | None = None) -> 
         id_map=id_map,
         overlay_form=overlay_form,
         resolv_conf=_read("/etc/resolv.conf"),
+        thermal_throttle=tuple(_thermal_throttle()),
+        capabilities=_own_capabilities(),
     )
+
+
+def _own_capabilities() -> int:
+    fields = dict(line.split(b":", 1) for line in _read("/proc/self/status").splitlines() if b":" in line)
+    return int(fields[b"CapBnd"], 16) & int(fields[b"CapPrm"], 16)
+
+
+def _thermal_throttle(cpus: str = "/sys/devices/system/cpu") -> Iterator[ContainerPath]:
+    # A CPU has it or has it not together with all others: mostly one look is enough.
+    if not os.path.isdir(f"{cpus}/cpu0/thermal_throttle"):
+        return
+    for name in sorted(os.listdir(cpus)):
+        path = f"{cpus}/{name}/thermal_throttle"
+        if name.removeprefix("cpu").isdigit() and os.path.isdir(path):
+            yield ContainerPath(path)
 
 
 def find_overlay_form(root: HostPath, user_namespace: int | None) -> OverlayForm:
@@ -134,6 +135,26 @@ def run_probe(plan: ProbePlan, directory: str, user_namespace: int | None) -> Me
     return answer
 
 
+def find_id_mapped_overlay_error(site: Site) -> int:
+    """Return why layers cannot be shown with other ids here, as an errno; 0: they can."""
+    identity_of_another = b"0 524288 65536\n"
+    with _scratch(site.home.root) as directory:
+        for name in ("lower", "upper", "work"):
+            os.mkdir(f"{directory}/{name}", 0o700)
+        namespace = MakeUserNamespace(slot=1, uid_map=identity_of_another, gid_map=identity_of_another)
+        overlay = NewMappedOverlay(
+            slot=0,
+            lowers=(HostPath(f"{directory}/lower"),),
+            upper="upper",
+            work="work",
+            form=site.facts.overlay_form,
+            namespace=1,
+        )
+        plan = ProbePlan(namespaces=Namespace.MOUNT, gather=(namespace, overlay))
+        answer = run_probe(plan, directory, None)
+    return 0 if answer.type == MessageType.EXITED else answer.error or errno.ENOSYS
+
+
 def find_capabilities(site: Site) -> tuple[Capability, ...]:
     """Try everything a container may need; each comes with a reason and a remedy."""
     return (
@@ -141,14 +162,16 @@ def find_capabilities(site: Site) -> tuple[Capability, ...]:
         _user_namespaces(),
         _subordinate_ids(),
         _overlay(site),
+        find_support(site),
         _probe(site, "network namespace", Namespace.NET, LoopbackUp()),
         _probe(site, "own /proc", Namespace.PID | Namespace.MOUNT, _filesystem("proc")),
         _probe(site, "own /sys", Namespace.NET | Namespace.MOUNT, _filesystem("sysfs")),
         _probe(site, "message queues", Namespace.IPC | Namespace.MOUNT, _filesystem("mqueue")),
         _probe(site, "bind mounts", Namespace.MOUNT, OpenTree(slot=0, source=HostPath("/usr"))),
         _seccomp(),
-        _cgroup(site),
-        *_controllers(site),
+        _device_filters(site),
+        *_labelers(),
+        *find_cgroup_capabilities(site),
     )
 
 
@@ -156,6 +179,19 @@ def _filesystem(fstype: str) -> NewFilesystem:
     return NewFilesystem(
         slot=0, fstype=fstype, attributes=MountAttr.NOSUID | MountAttr.NODEV | MountAttr.NOEXEC, options=()
     )
+
+
+def _device_filters(site: Site) -> Capability:
+    name = "device filters"
+    if site.facts.rootless:
+        reason = "a user may not load them: a container can open the nodes that it is shown, and no others"
+        return Capability(name=name, available=False, reason=reason, remedy="run as root for access such as ':r'")
+    try:
+        os.close(site.device_filters.open(device_filter_of(())))
+    except OSError as err:
+        remedy = "use a kernel with CONFIG_CGROUP_BPF and run with CAP_BPF and CAP_NET_ADMIN of the host"
+        return Capability(name=name, available=False, reason=os.strerror(err.errno or 0), remedy=remedy)
+    return Capability(name=name, available=True, reason="loaded one")
 
 
 def _kernel() -> Capability:
@@ -216,47 +252,13 @@ def _seccomp() -> Capability:
     )
 
 
-def _cgroup(site: Site) -> Capability:
-    name = "control groups (pause, kill of process trees)"
-    if site.cgroup_parent is not None:
-        return Capability(name=name, available=True, reason=f"below {site.cgroup_parent}")
-    return Capability(
-        name=name,
-        available=False,
-        reason=site.no_cgroup_reason,
-        remedy="run as root, or in a delegated cgroup: systemd-run --user --scope -p Delegate=yes …",
-    )
-
-
-def _controllers(site: Site) -> Iterator[Capability]:
-    parent = site.cgroup_parent
-    available = _read(f"{parent}/cgroup.controllers").decode().split() if parent else []
-    on_v1 = _v1_controllers()
-    for controller in ("memory", "cpu", "pids", "io"):
-        name = f"{controller} limits"
-        if controller in available:
-            yield Capability(name=name, available=True, reason="the controller is there")
-            continue
-        if parent is None:
-            reason, remedy = site.no_cgroup_reason, "see control groups"
-        elif controller in on_v1:
-            reason = "the controller is bound to cgroup version 1 (a hybrid host)"
-            remedy = "boot with systemd.unified_cgroup_hierarchy=1 or cgroup_no_v1=all"
+def _labelers() -> Iterator[Capability]:
+    for labeler, name in ((Labeler.APPARMOR, "AppArmor"), (Labeler.SELINUX, "SELinux")):
+        if is_present(labeler):
+            yield Capability(name=name, available=True, reason="containers can have a label of their own")
         else:
-            reason, remedy = (
-                "the controller is not delegated to this cgroup",
-                "Delegate=yes for the unit that runs this",
-            )
-        yield Capability(name=name, available=False, reason=reason, remedy=remedy)
-
-
-def _v1_controllers() -> set[str]:
-    names: set[str] = set()
-    for line in _read("/proc/self/cgroup").decode(errors="replace").splitlines():
-        number, controllers, _ = line.split(":", 2)
-        if number != "0":
-            names.update("io" if word == "blkio" else word for word in controllers.split(","))
-    return names
+            remedy = f"boot with security={name.lower()}"
+            yield Capability(name=name, available=False, reason="the running kernel does not use it", remedy=remedy)
 
 
 @contextmanager

@@ -12,12 +12,18 @@ import threading
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from container_kit._linux import cgroup, idmap, processes
+from container_kit._linux import cgroup_tree, idmap, processes
 from container_kit._linux.processes import ProcessId
+from container_kit._runtime.cpu_clock import CpuClock
+from container_kit._runtime.device_filters import DeviceFilters
 from container_kit._runtime.supervision import Supervision
 from container_kit._runtime.timing import Stopwatch
+from container_kit._spec.capability import Capability
 from container_kit._spec.facts import HostFacts, IdMap
+from container_kit._spec.ids import ContainerId
 from container_kit._spec.identity import Identity
+from container_kit._state import records
+from container_kit._state.container_record import ContainerRecord
 from container_kit._state.database import Database
 from container_kit._state.home import Home
 
@@ -37,7 +43,12 @@ class Site:
         self.facts = facts
         self.registries = registries  # None: what the files of Docker and Podman say
         self.stopwatch: Stopwatch | None = None
+        self.given_cgroup_parent: str | None = None  # a directory that the engine was told to use
         self.enters_cgroups = False  # whether containers join their cgroup themselves; see launch.may_try_again
+        self.cpu_clock = CpuClock()
+        self.device_filters = DeviceFilters()
+        self.own_ids: Capability | None = None  # what own_ids.find_support found
+        self.cdi_directories: tuple[str, ...] = ("/etc/cdi", "/var/run/cdi")
         self.identities: dict[object, tuple[object, Identity]] = {}  # remembered by accounts
         self._lock = threading.Lock()
         self._client: tuple[int, Client] | None = None  # and the pid that made it
@@ -58,7 +69,9 @@ class Site:
 
     @cached_property
     def _cgroup_search(self) -> tuple[str | None, str]:
-        return cgroup.find_parent()
+        if self.given_cgroup_parent is not None:
+            return self.given_cgroup_parent, ""
+        return cgroup_tree.find_parent()
 
     @cached_property
     def images(self) -> ImageStore:
@@ -128,9 +141,18 @@ class Site:
         """The ids that containers can have."""
         return self.facts.id_map
 
-    def cgroup_of(self, container_id: str) -> str | None:
-        """Return the path of a container's cgroup, whether or not it exists; None where there are none."""
-        return None if self.cgroup_parent is None else f"{self.cgroup_parent}/ck-{container_id}"
+    def cgroup_of(self, container: ContainerRecord | str) -> str | None:
+        """Return the directory of a container's cgroup, whether or not it exists; None where it has none.
+
+        Args:
+            container: its record; or its id, then the database is asked, and without a row it is where such groups go.
+        """
+        if not isinstance(container, str):
+            return container.cgroup or None
+        recorded = records.cgroup_of(self.database, ContainerId(container))
+        if recorded is not None:
+            return recorded or None
+        return None if self.cgroup_parent is None else f"{self.cgroup_parent}/ck-{container}"
 
     def user_namespace(self) -> int | None:
         """Return a descriptor of the user namespace for rootless containers, borrowed; None for root."""
@@ -222,5 +244,6 @@ class Site:
             if self._devnull >= 0:
                 os.close(self._devnull)
                 self._devnull = -1
+        self.device_filters.close()
         self._forget_client()
         self.database.close()

@@ -42,10 +42,10 @@ def spawn_monitor(
                 _ABSENT if devices is None else devices,
                 _ABSENT if ids is None else ids,
             ]
-            pid, pidfd = shim.spawn_monitor(fds)
+            starting = shim.begin_monitor(fds)
         except BaseException:
             ours.close()
             raise
         finally:
             os.close(memfd)
-    return Supervision(pid, pidfd, ours)
+    return Supervision(starting, ours)

@@ -12,7 +12,7 @@ import attrs
 from container_kit._images.origins import ImageParts
 from container_kit._linux import processes
 from container_kit._plan.plans import LaunchPlan
-from container_kit._runtime import launch
+from container_kit._runtime import control_groups, launch
 from container_kit._runtime.capture import Capture, Pipes
 from container_kit._runtime.cleanup import remove_runtime_files
 from container_kit._runtime.container_locks import await_writers
@@ -60,7 +60,7 @@ def new_record(site: Site, *, name: str | None, config: ContainerConfig, image: 
 
 def specification_of(record: ContainerRecord) -> Specification:
     """Return what a launch of this container depends on."""
-    return Specification(id=record.id, config=record.config, image=record.image, root=record.root)
+    return Specification(id=record.id, config=record.config, image=record.image, root=record.root, cgroup=record.cgroup)
 
 
 @typed_refusals("cannot create a container")
@@ -70,7 +70,8 @@ def create(site: Site, record: ContainerRecord, *, named: bool) -> ContainerReco
     Raises:
         ContainerKitError: a value is wrong, or the name is taken.
     """
-    launch.compile_plan(site, specification_of(record))
+    launch.compile_plan(site, launch.with_devices(site, specification_of(record)))
+    control_groups.check_limits(site, record.config)
     with site.database.transaction():
         record = _insert(site, record, named=named)
         journal.append(site.database, record.id, record.name, "create", image=record.image_name)
@@ -84,7 +85,7 @@ def start_new(site: Site, record: ContainerRecord, *, named: bool) -> ContainerR
     Raises:
         ContainerKitError: what kept it from running.
     """
-    spec = specification_of(record)
+    spec = launch.with_devices(site, specification_of(record))
     plan = launch.compile_plan(site, spec)
     supervision = launch.spawn(site, spec, plan)
     try:
@@ -123,7 +124,7 @@ def start(site: Site, seen: Look) -> None:
         processes.wait_gone(seen.state.monitor, None)  # it has said that the run is over and is about to end
         fresh = look(site, record)
         record = fresh.record if fresh is not None else record
-    spec = specification_of(record)
+    spec = launch.with_devices(site, specification_of(record))
     plan = launch.compile_plan(site, spec)
     supervision = launch.spawn(site, spec, plan)
     try:
@@ -165,7 +166,7 @@ def run_captured(
     """
     timeout = check_timeout(timeout)
     deadline = None if timeout is None else time.monotonic() + timeout
-    spec = specification_of(record)
+    spec = launch.with_devices(site, specification_of(record))
     plan = launch.compile_plan(site, spec)
     pipes = Pipes(site.devnull(), feed=data is not None)
     try:
@@ -177,6 +178,7 @@ def run_captured(
             record = _record_run(site, record, supervision, named=named)
             _go(site, record, supervision)
             site.mark("state")
+            launch.check_labels(plan, supervision)
             finished = capture.collect(supervision.fileno(), lambda: _is_over(supervision), deadline)
             site.mark_run(supervision)
         finally:
@@ -196,7 +198,8 @@ def run_captured(
 
 
 def _record_run(site: Site, record: ContainerRecord, supervision: Supervision, *, named: bool) -> ContainerRecord:
-    record = attrs.evolve(record, phase=Phase.STARTED, monitor=str(supervision.identity))
+    cgroup = supervision.group.path if supervision.group else ""
+    record = attrs.evolve(record, phase=Phase.STARTED, monitor=str(supervision.identity), cgroup=cgroup)
     with site.database.transaction():
         record = _insert(site, record, named=named)
         journal.append(site.database, record.id, record.name, "create", image=record.image_name)
@@ -235,7 +238,7 @@ def _ending_of(site: Site, plan: LaunchPlan, supervision: Supervision, *, timed_
     if timed_out and (supervision.failed is None or supervision.failed.step == Blame.LOST):
         return ExitRecord(wait_status=signal.SIGKILL, reason="its time was up before its command ran")
     if supervision.failed is not None:
-        raise launch_failure(plan, supervision.failed, site.home.root)
+        raise launch_failure(plan, supervision.failed, site.home.root, supervision.group)
     if supervision.started is not None:
         return ExitRecord(wait_status=signal.SIGKILL, reason="its monitor was killed")
     raise launch_failure(plan, Message(MessageType.FAILED, step=Blame.LOST, error=errno.ESRCH), site.home.root)
@@ -268,7 +271,16 @@ def _claim(site: Site, record: ContainerRecord, supervision: Supervision) -> Non
             raise InvalidTransitionError(action="start", status=status, container=record.name)
         owner = "" if record.config.detach else str(site.own_process)
         monitor = str(supervision.identity)
-        records.set_phase(site.database, record.id, Phase.STARTED, owner=owner, monitor=monitor, stopped_by_user=False)
+        cgroup = supervision.group.path if supervision.group else ""
+        records.set_phase(
+            site.database,
+            record.id,
+            Phase.STARTED,
+            owner=owner,
+            monitor=monitor,
+            cgroup=cgroup,
+            stopped_by_user=False,
+        )
 
 
 def _unclaim(site: Site, record: ContainerRecord, supervision: Supervision) -> str:

@@ -1,140 +1,137 @@
-"""What a container uses right now, and what runs in it: one look at the cgroup and /proc.
+"""Readings of what a container uses: one look at its cgroup's files, and a stream of such looks.
 
-Where the cgroup has no memory or pids controller (a hybrid host), the same is added up
-from the processes themselves; a field that neither can give is None.
+Where the cgroup has no memory or pids controller (a hybrid host), or where there is no
+cgroup, the same is added up from the processes themselves; what neither can give is None.
 """
 
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 import attrs
 
-from container_kit._linux import cgroup, processes
-from container_kit._runtime.site import Site
-
-_PAGE = os.sysconf("SC_PAGE_SIZE")
-_TICK = os.sysconf("SC_CLK_TCK")
-_STATES = {"R": "running", "S": "sleeping", "D": "waiting", "T": "stopped", "t": "traced", "Z": "zombie", "I": "idle"}
+from container_kit._linux import processes
+from container_kit._linux.processes import ProcessId
+from container_kit._linux.usage_files import UsageFiles, parse_devices, parse_interfaces
+from container_kit._runtime.cpu_clock import CpuClock
+from container_kit._runtime.top import find_pids, read_use
+from container_kit._spec.stats import InterfaceTraffic, Stats
 
 
 @attrs.frozen(kw_only=True)
-class Stats:
-    """A reading of what a container uses.
+class Subject:
+    """What is read.
 
     Attributes:
-        read_at: when.
-        pids: number of processes.
-        cpu_seconds: CPU time used so far, user and system.
-        memory_bytes: memory in use; with the memory controller what it charges, else the resident sets.
-        memory_peak_bytes: the most it ever used, where the controller says so.
+        init: the container's PID 1.
+        monitor: it ends when the container does.
+        group: the directory of its cgroup, whether or not it exists; None where there are none.
+        has_own_network: False when it has the host's network.
     """
 
-    read_at: datetime
+    init: ProcessId
+    monitor: ProcessId
+    group: str | None
+    has_own_network: bool
+
+
+@attrs.frozen
+class _Basics:
+    """What is always known."""
+
     pids: int
-    cpu_seconds: float
     memory_bytes: int
-    memory_peak_bytes: int | None = None
-
-
-@attrs.frozen(kw_only=True)
-class ProcessInfo:
-    """One process of a container, as the host sees it.
-
-    Attributes:
-        pid: on the host. inner_pid: in the container.
-        ppid: of the parent, on the host.
-        uid: on the host.
-        state: in words.
-        cpu_seconds: CPU time used. rss_bytes: resident memory.
-        command: its command line, or its name in brackets.
-    """
-
-    pid: int
-    inner_pid: int
-    ppid: int
-    uid: int
-    state: str
+    user_seconds: float
+    system_seconds: float
     cpu_seconds: float
-    rss_bytes: int
-    command: str
 
 
-def read_stats(site: Site, container_id: str, init_pid: int) -> Stats:
-    """Return what a running container uses."""
-    path = site.cgroup_of(container_id) or ""
-    listed = list_processes(site, container_id, init_pid)
-    usage = cgroup.read_values(path, "cpu.stat").get("usage_usec")
-    memory = cgroup.read_number(path, "memory.current")
-    return Stats(
-        read_at=datetime.now(UTC),
-        pids=len(listed),
-        cpu_seconds=sum(one.cpu_seconds for one in listed) if usage is None else usage / 1e6,
-        memory_bytes=sum(one.rss_bytes for one in listed) if memory is None else memory,
-        memory_peak_bytes=cgroup.read_number(path, "memory.peak"),
-    )
+def read_stats(subject: Subject, clock: CpuClock) -> Stats | None:
+    """Return what a running container uses; None when it turns out to have ended.
 
-
-def list_processes(site: Site, container_id: str, init_pid: int) -> tuple[ProcessInfo, ...]:
-    """Return the processes of a running container, by pid."""
-    path = site.cgroup_of(container_id)
-    pids = cgroup.pids(path) if path is not None and cgroup.exists(path) else _in_namespace_of(init_pid)
-    return tuple(info for pid in pids if (info := _read_process(pid)) is not None)
-
-
-def listening_ports(init_pid: int) -> frozenset[int]:
-    """Return the TCP ports on which something listens in a process's network namespace (proc_net(5))."""
-    ports: set[int] = set()
-    for table in ("tcp", "tcp6"):
-        try:
-            with open(f"/proc/{init_pid}/net/{table}", encoding="ascii") as file:
-                rows = [line.split() for line in file][1:]
-        except OSError:
-            continue
-        ports.update(int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == "0A")
-    return frozenset(ports)
-
-
-def _in_namespace_of(init_pid: int) -> list[int]:
-    # Without a cgroup: init and its descendants, and what was executed into its pid namespace.
-    try:
-        namespace = os.stat(f"/proc/{init_pid}/ns/pid").st_ino
-    except OSError:
-        return []
-    found: list[int] = []
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            try:
-                if os.stat(f"/proc/{name}/ns/pid").st_ino == namespace:
-                    found.append(int(name))
-            except OSError:
-                continue
-    return sorted(found)
-
-
-def _read_process(pid: int) -> ProcessInfo | None:
-    stat = processes.read_stat(pid)
-    if stat is None:
+    Args:
+        subject: the container.
+        clock: knows the reading before.
+    """
+    with UsageFiles(subject.group) as files:
+        times = files.counters("cpu.stat")
+        basics = _basics(subject, files, times)
+        memory, events = files.counters("memory.stat"), files.counters("memory.events")
+        devices = files.read("io.stat")
+        reading = Stats(
+            read_at=datetime.now(UTC),
+            pids=basics.pids,
+            pids_limit=files.number("pids.max"),
+            cpu_seconds=basics.cpu_seconds,
+            cpu_user_seconds=basics.user_seconds,
+            cpu_system_seconds=basics.system_seconds,
+            cpu_periods=times.get(b"nr_periods"),
+            cpu_throttled_periods=times.get(b"nr_throttled"),
+            cpu_throttled_seconds=times[b"throttled_usec"] / 1e6 if b"throttled_usec" in times else None,
+            memory_bytes=basics.memory_bytes,
+            memory_peak_bytes=files.number("memory.peak"),
+            memory_limit_bytes=files.number("memory.max"),
+            memory_anon_bytes=memory.get(b"anon"),
+            memory_file_bytes=memory.get(b"file"),
+            memory_socket_bytes=memory.get(b"sock"),
+            memory_swap_bytes=files.number("memory.swap.current"),
+            oom_kills=events.get(b"oom_kill"),
+            devices=None if devices is None else parse_devices(devices),
+            interfaces=_interfaces(subject),
+            cpu_pressure=files.pressure("cpu.pressure"),
+            memory_pressure=files.pressure("memory.pressure"),
+            io_pressure=files.pressure("io.pressure"),
+        )
+    if not processes.is_alive(subject.init):  # half of it may be of nobody, or of somebody else
         return None
+    return attrs.evolve(reading, cpu_percent=clock.percent(subject.init, basics.cpu_seconds))
+
+
+def stream_stats(monitor: ProcessId, look: Callable[[], Subject | None], interval: float) -> Iterator[Stats]:
+    """Yield a reading now and then one every `interval` seconds, until the monitor ends.
+
+    Args:
+        monitor: the container's monitor.
+        look: says what to read; None while nothing runs, as between two tries of a restart policy.
+        interval: seconds. A reader that takes longer gets the next one at once.
+    """
+    pidfd = processes.open_process(monitor)
+    if pidfd is None:
+        return
+    clock = CpuClock()
+    due = time.monotonic()
     try:
-        status = _read_status(pid)
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            command = file.read(4096).rstrip(b"\0").replace(b"\0", b" ").decode("utf-8", "replace")
-    except OSError:
+        while True:
+            subject = look()
+            reading = None if subject is None else read_stats(subject, clock)
+            if reading is not None:
+                yield reading
+            due = max(due + interval, time.monotonic())
+            if processes.wait_readable(pidfd, due):
+                return
+    finally:
+        os.close(pidfd)
+
+
+def _basics(subject: Subject, files: UsageFiles, times: dict[bytes, int]) -> _Basics:
+    tasks, memory = files.number("pids.current"), files.number("memory.current")
+    if tasks is None or memory is None or not times:
+        uses = [use for pid in find_pids(subject.group, subject.init.pid) if (use := read_use(pid)) is not None]
+        tasks = sum(use.threads for use in uses) if tasks is None else tasks
+        memory = sum(use.rss_bytes for use in uses) if memory is None else memory
+        if not times:
+            user, system = sum(use.user_seconds for use in uses), sum(use.system_seconds for use in uses)
+            return _Basics(tasks, memory, user, system, user + system)
+    user, system, both = (times.get(key, 0) / 1e6 for key in (b"user_usec", b"system_usec", b"usage_usec"))
+    return _Basics(tasks, memory, user, system, both)
+
+
+def _interfaces(subject: Subject) -> tuple[InterfaceTraffic, ...] | None:
+    if not subject.has_own_network:
         return None
-    return ProcessInfo(
-        pid=pid,
-        inner_pid=int(status.get("NSpid", str(pid)).split()[-1]),
-        ppid=int(stat[1]),
-        uid=int(status["Uid"].split()[0]),
-        state=_STATES.get(stat[0].decode(), stat[0].decode()),
-        cpu_seconds=(int(stat[11]) + int(stat[12])) / _TICK,
-        rss_bytes=int(stat[21]) * _PAGE,
-        command=command or f"[{status['Name']}]",
-    )
-
-
-def _read_status(pid: int) -> dict[str, str]:
-    with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
-        return {key: value.strip() for key, _, value in (line.partition(":") for line in file)}
+    with UsageFiles(f"/proc/{subject.init.pid}/net") as files:
+        table = files.read("dev")
+    return None if table is None else parse_interfaces(table)

@@ -128,7 +128,7 @@ def _look_at_started(site: Site, record: ContainerRecord) -> Look | None:
     if state is None or state.monitor != monitor:
         return Look(record=record, status=Status.CREATED)
     if state.phase == "running" and processes.is_alive(state.init):
-        path = site.cgroup_of(record.id)
+        path = site.cgroup_of(record)
         paused = path is not None and cgroup.is_frozen(path)
         return Look(record=record, status=Status.PAUSED if paused else Status.RUNNING, state=state)
     if state.phase == "restarting":
@@ -160,7 +160,7 @@ def _settle(site: Site, record: ContainerRecord, state: MonitorState | None) -> 
         if fresh.phase is not Phase.STARTED or fresh.monitor != record.monitor:
             return look(site, fresh)  # somebody else was faster
         kill_without_monitor(site, record.id, state)
-        path = site.cgroup_of(record.id)
+        path = site.cgroup_of(record)
         if path is not None:
             cgroup.remove(path)
         if record.config.remove is not True and not (is_ephemeral(record) and not has_living_owner(record)):

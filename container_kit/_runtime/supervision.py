@@ -15,6 +15,8 @@ import time
 
 from container_kit._linux import processes
 from container_kit._linux.processes import ProcessId
+from container_kit._linux.shim import Starting
+from container_kit._plan.cgroup_writes import ControlGroup
 from container_kit._runtime.messages import Message, MessageType, receive, send
 
 _NUDGE = 1.0
@@ -24,12 +26,15 @@ _PATIENCE = 60.0  # removing a large tree takes a while
 class Supervision:
     """A monitor that this process started. Owns the pidfd and the socket; safe to use from many threads."""
 
-    def __init__(self, pid: int, pidfd: int, channel: socket.socket) -> None:
-        self.identity = processes.read_process_id(pid) or ProcessId(pid, 0)
+    def __init__(self, starting: Starting, channel: socket.socket) -> None:
+        self.identity = processes.read_process_id(starting.pid) or ProcessId(starting.pid, 0)
         self.started: Message | None = None
         self.exited: Message | None = None
         self.failed: Message | None = None
-        self._pidfd = pidfd
+        self.group: ControlGroup | None = None  # the cgroup that it makes for its container
+        self._starting = starting
+        self._refusal: OSError | None = None  # why the monitor could not be executed
+        self._pidfd = starting.pidfd
         self._channel = channel
         self._lock = threading.Lock()
         self._closed = False
@@ -52,8 +57,22 @@ class Supervision:
         """Let the container outlive this process."""
         self._tell(Message(MessageType.DETACH))
 
+    def end(self) -> None:
+        """End the container, whoever owns it."""
+        self._tell(Message(MessageType.SIGNAL, value=signal.SIGKILL))
+
     def take(self, deadline: float | None) -> bool:
-        """Take in what the monitor said; False when the deadline (monotonic seconds, None: never) passed first."""
+        """Take in what the monitor said; False when the deadline (monotonic seconds, None: never) passed first.
+
+        Raises:
+            OSError: there is no monitor, its program could not be executed.
+        """
+        heard = self._hear(deadline)
+        if self._refusal is not None:
+            raise self._refusal
+        return heard
+
+    def _hear(self, deadline: float | None) -> bool:
         if self._closed:
             return True
         if not processes.wait_readable(self._channel.fileno(), deadline):
@@ -106,7 +125,7 @@ class Supervision:
         # not end at all is killed; what it has not removed is then left to the next one.
         patience = time.monotonic() + _PATIENCE
         while not self._closed:
-            if self.take(time.monotonic() + _NUDGE):
+            if self._hear(time.monotonic() + _NUDGE):
                 continue
             with self._lock:
                 if not self._closed:
@@ -121,6 +140,7 @@ class Supervision:
         if received is None:
             self._close()
             return
+        self._starting.end()  # it speaks, so it was executed
         message, fds = received
         for fd in fds:
             os.close(fd)
@@ -147,3 +167,7 @@ class Supervision:
             processes.is_ended(self._pidfd, None)
             processes.reap(self._pidfd)
         os.close(self._pidfd)
+        try:
+            self._starting.end()
+        except OSError as err:
+            self._refusal = err

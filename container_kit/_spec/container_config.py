@@ -19,6 +19,7 @@ from container_kit._spec.log_config import LogConfig
 from container_kit._spec.mounts import Mount
 from container_kit._spec.paths import ContainerPath, check_container_path
 from container_kit._spec.resources import Resources
+from container_kit._spec.sandbox import check_sandboxed
 from container_kit._spec.security import Security
 from container_kit._spec.sysctls import check_sysctls
 from container_kit._spec.text import Pairs, check_env, check_labels, check_line, check_strings
@@ -99,6 +100,8 @@ class ContainerConfig:
         _check_process(self)
         _check_system(self)
         _check_lifetime(self)
+        if self.security.sandbox is not None:
+            check_sandboxed(self)
 
     def with_label(self, key: str, value: str) -> ContainerConfig:
         """Return this config with one label set."""
@@ -157,6 +160,9 @@ def _check_lifetime(config: ContainerConfig) -> None:
     check_seconds(config.stop_timeout, "stop_timeout")
     if config.time_limit is not None:
         check_seconds(config.time_limit, "time_limit")
+        if config.time_limit < 0.001:
+            reason = "must be at least a millisecond"
+            raise InvalidSpecError(field="time_limit", value=config.time_limit, reason=reason)
     if config.remove and config.restart.kind is not RestartKind.NO:
         reason = f"contradicts restart={str(config.restart)!r}: what is removed cannot be started again"
         raise InvalidSpecError(field="remove", value=True, reason=reason)

@@ -26,7 +26,7 @@ _CDI = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*=[A-Za-
 class Device:
     """A device node: `source` on the host, `target` in the container, `access` of r(ead), w(rite) and m(knod).
 
-    `kind`, `major` and `minor` are facts of the host, found by whoever creates the container.
+    `kind`, `major`, `minor` and `mode` (permission bits) are facts of the host, found by whoever creates the container.
     """
 
     source: HostPath
@@ -35,6 +35,7 @@ class Device:
     kind: DeviceKind = "c"
     major: int = -1
     minor: int = -1
+    mode: int = 0o600
 
     def __attrs_post_init__(self) -> None:
         if not _ACCESS.fullmatch(self.access):

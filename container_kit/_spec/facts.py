@@ -9,6 +9,8 @@ import enum
 
 import attrs
 
+from container_kit._spec.paths import ContainerPath
+
 
 class OverlayForm(enum.IntEnum):
     """How overlay lower directories are named to the kernel; see NEW_OVERLAY in ckit.h."""
@@ -53,9 +55,16 @@ def _covers(ranges: tuple[IdRange, ...], number: int) -> bool:
     return any(r.inside <= number < r.inside + r.size for r in ranges)
 
 
+EVERY_CAPABILITY = 2**64 - 1
+
+
 @attrs.frozen(kw_only=True)
 class HostFacts:
-    """What launch plans depend on; found once per engine."""
+    """What launch plans depend on; found once per engine.
+
+    `thermal_throttle` are the directories that stand behind `THERMAL_THROTTLE`, one for each CPU that has it;
+    `capabilities` is a mask of what root here can give, which is not everything inside another container.
+    """
 
     kernel: tuple[int, int]
     machine: str
@@ -63,6 +72,8 @@ class HostFacts:
     id_map: IdMap
     overlay_form: OverlayForm
     resolv_conf: bytes = b""
+    thermal_throttle: tuple[ContainerPath, ...] = ()
+    capabilities: int = EVERY_CAPABILITY
 
     @property
     def may_set_groups(self) -> bool:

@@ -36,6 +36,7 @@ class Action(enum.Enum):
     ATTACH = "attach"
     EXAMINE = "examine"
     WAIT = "wait"
+    UPDATE = "update"
     RENAME = "rename"
     REMOVE = "remove"
 
@@ -60,6 +61,9 @@ TRANSITIONS: dict[Action, dict[Status, Status]] = {
     Action.EXAMINE: {_RUNNING: _RUNNING, _PAUSED: _PAUSED},
     Action.WAIT: {
         _CREATED: _EXITED, _RUNNING: _EXITED, _PAUSED: _EXITED, _RESTARTING: _EXITED, _EXITED: _EXITED, _DEAD: _DEAD,
+    },
+    Action.UPDATE: {
+        _CREATED: _CREATED, _RUNNING: _RUNNING, _PAUSED: _PAUSED, _RESTARTING: _RESTARTING, _EXITED: _EXITED,
     },
     Action.RENAME: {
         _CREATED: _CREATED, _RUNNING: _RUNNING, _PAUSED: _PAUSED, _RESTARTING: _RESTARTING, _EXITED: _EXITED,

@@ -53,6 +53,7 @@ class Mount:
     size_bytes: int | None = None
     mode: int | None = None
     noexec: bool = False
+    nosuid: bool = False
     create_source: bool = False
     source_is_dir: bool = True
 

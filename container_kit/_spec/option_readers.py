@@ -121,7 +121,7 @@ def _seconds(field: str) -> Callable[[object], float]:
 def _read_devices(devices: Sequence[str | Device]) -> tuple[Device, ...]:
     _require_collection(devices, "devices")
     texts = [parse_device(device) if isinstance(device, str) else device for device in devices]
-    return _all(Device, texts, "devices", "write '/dev/NAME' or '/dev/NAME:/dev/NAME:rw'")
+    return _all(Device, texts, "devices", "write '/dev/NAME', '/dev/NAME:/dev/NAME:rw' or 'vendor.com/class=name'")
 
 
 def _exactly(kind: type[T], words: str, field: str) -> Callable[[object], T]:

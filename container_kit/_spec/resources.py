@@ -170,7 +170,7 @@ class Resources:
         cpuset_cpus: the CPUs it may run on, e.g. `0-2,7`. cpuset_mems: the memory nodes.
         pids: the most processes and threads.
         io_read_bps, io_write_bps: bytes a second, for each device: `{"/dev/sda": "10m"}`. A plain number is about the
-            device that holds the engine's directory.
+            device that holds the engine's directory; a partition stands for the whole disk that it is on.
         io_read_iops, io_write_iops: operations a second, in the same way.
         io_weight: its weight when a device is busy, 10 to 1000; 100 is what everybody has.
         oom_group: when memory runs out, all of its processes are ended and not just one.

@@ -35,12 +35,15 @@ DEFAULT_CAPABILITIES = frozenset(
     }
 )  # fmt: skip
 
+THERMAL_THROTTLE = ContainerPath("/sys/devices/system/cpu/cpu*/thermal_throttle")
+"""Stands for this directory of every CPU: on some hosts there are hundreds of them, on most none."""
+
 DEFAULT_MASKED_PATHS = tuple(
     ContainerPath(path)
     for path in (
         "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
         "/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats",
-        "/sys/devices/virtual/powercap", "/sys/firmware", "/sys/fs/selinux",
+        THERMAL_THROTTLE, "/sys/devices/virtual/powercap", "/sys/firmware", "/sys/fs/selinux",
     )
 )  # fmt: skip
 
@@ -57,11 +60,15 @@ UserNamespaceMode: TypeAlias = Literal["host", "auto"]
 
 
 class SeccompMode(enum.Enum):
-    """Which system calls are allowed: by our profile, by Docker's, or all of them."""
+    """Which system calls are allowed: by our profile, by Docker's, by the one for untrusted code, or all of them."""
 
     DEFAULT = "default"
     DOCKER = "docker"
+    STRICT = "strict"
     UNCONFINED = "unconfined"
+
+
+_SANDBOX_FILTER = SeccompMode.STRICT
 
 
 @attrs.frozen(kw_only=True)
@@ -93,6 +100,26 @@ def parse_capability(name: object) -> str:
     return full
 
 
+def _check_sandboxed(security: Security, sandbox: Sandbox) -> None:
+    """Raise if a profile contradicts the sandbox it claims to be."""
+    confined = isinstance(security.seccomp, SeccompFile) or security.seccomp is _SANDBOX_FILTER
+    hidden = set(security.masked_paths) >= set(DEFAULT_MASKED_PATHS)
+    protected = set(security.read_only_paths) >= set(DEFAULT_READ_ONLY_PATHS)
+    contradictions = (
+        (bool(security.capabilities), "cap_add", "untrusted code has no capabilities"),
+        (not security.no_new_privileges, "no_new_privileges", "untrusted code gains none"),
+        (security.is_privileged, "is_privileged", "untrusted code has no privileges"),
+        (not confined, "seccomp", f"it is '{_SANDBOX_FILTER.value}', or a profile from a file"),
+        (not hidden, "masked_paths", "the default ones are hidden"),
+        (not protected, "read_only_paths", "the default ones are read-only"),
+        (security.userns == "host" and "userns" not in sandbox.waived, "userns", "it is 'auto' unless that is waived"),
+    )
+    for contradicts, field, reason in contradictions:
+        if contradicts:
+            hint = "use another profile, or leave the change out"
+            raise InvalidSpecError(field=field, reason=f"contradicts Security.untrusted(): {reason}", hint=hint)
+
+
 def _parse_capabilities(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(parse_capability(name) for name in check_strings(names, "capabilities")))
 
@@ -102,9 +129,10 @@ class Security:
     """How far a container is confined. The default suits most programs; the class methods make other profiles.
 
     Attributes:
-        cap_add, cap_drop: change `DEFAULT_CAPABILITIES`; `ALL` stands for every capability. One in both is an error.
+        cap_add, cap_drop: change `DEFAULT_CAPABILITIES`; `ALL` stands for every capability that the caller has to give.
+            One in both is an error.
         no_new_privileges: set-user-ID programs and file capabilities give nothing (no_new_privs, prctl(2)).
-        seccomp: `default`, `docker`, `unconfined`, or the path of a profile in Docker's JSON.
+        seccomp: `default`, `docker`, `strict`, `unconfined`, or the path of a profile in Docker's JSON.
         userns: `auto`: a user namespace of its own with ids that no other container has. `host`: the engine's, which
             for root means the host's ids.
         apparmor, selinux: the profile or label its processes get; one that the host does not have is an error.
@@ -126,6 +154,8 @@ class Security:
     sandbox: Sandbox | None = None
 
     def __attrs_post_init__(self) -> None:
+        if self.sandbox is not None:
+            _check_sandboxed(self, self.sandbox)
         both = sorted(set(self.cap_add) & set(self.cap_drop))
         if both:
             raise InvalidSpecError(field="security", value=both[0], reason="is both in cap_add and in cap_drop")
@@ -137,7 +167,10 @@ class Security:
 
     @classmethod
     def docker(cls) -> Security:
-        """Return what Docker gives: its 14 capabilities, its system calls, and programs that may gain privileges."""
+        """Return what Docker gives: its 14 capabilities, its system calls, and programs that may gain privileges.
+
+        Hidden and read-only paths are Docker's, and /sys/fs/selinux, which Podman hides.
+        """
         return cls(cap_add=DOCKER_EXTRA_CAPABILITIES, no_new_privileges=False, seccomp=SeccompMode.DOCKER)
 
     @classmethod
@@ -152,9 +185,11 @@ class Security:
     ) -> Security:
         """Return the profile for code that nobody vouches for.
 
-        A user namespace with ids of its own, no capability, no network, no path of the host, a read-only root with
-        scratch space in memory, and bounds on memory, processes, time and output. All of it holds, or the container
-        does not start.
+        A user namespace with ids of its own, no capability, the strict system call filter, no network, no path of the
+        host, a read-only root with scratch space in memory, and bounds on memory, processes, time and output. All of
+        it holds, or the container does not start. Its user is the image's; a process has 1024 descriptors at most and
+        leaves no core file. /proc shows the container's own processes and stays whole otherwise: with `subset=pid`
+        there would be no /proc/cpuinfo and /proc/meminfo, without which many programs do not run.
 
         Args:
             memory: what all of its processes may use, scratch space included; bytes or text. There is no swap.
@@ -163,15 +198,21 @@ class Security:
             time_limit: seconds after which it is ended, whoever waits for it; None: no limit.
             waive: what may be missing on a host that lacks it: `memory`, `pids`, `userns`.
         """
+        sandbox = Sandbox(memory=memory, pids=pids, scratch=scratch, time_limit=time_limit, waived=waive)
         return cls(
             cap_drop=(ALL,),
-            userns="host" if "userns" in waive else "auto",
-            sandbox=Sandbox(memory=memory, pids=pids, scratch=scratch, time_limit=time_limit, waived=tuple(waive)),
+            seccomp=_SANDBOX_FILTER,
+            userns="host" if "userns" in sandbox.waived else "auto",
+            sandbox=sandbox,
         )
 
     @classmethod
     def privileged(cls) -> Security:
-        """Return no confinement but namespaces: all capabilities, system calls and devices. Not for foreign code."""
+        """Return no confinement but namespaces. Not for foreign code: as root it reaches the whole host.
+
+        Every capability that the caller has, all system calls and devices, a /sys and cgroups that can be written,
+        nothing hidden. Without root it is all of that inside the engine's user namespace, which is little outside.
+        """
         return cls(
             cap_add=(ALL,),
             no_new_privileges=False,

@@ -1,8 +1,8 @@
 """JSON from strangers: read in bounded time, and refused where two readers could disagree.
 
 Follows RFC 8259 and goes further: a key may be there once, numbers are finite and fit
-64 bits, text is UTF-8 without halves of surrogate pairs, and depth and size are bounded
-before anything is parsed. Encoding is deterministic.
+64 bits, signed unless asked otherwise, text is UTF-8 without halves of surrogate pairs,
+and depth and size are bounded before anything is parsed. Encoding is deterministic.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ class _RefusedError(ValueError):
     """Why a document is not read."""
 
 
-def parse_json(data: bytes, *, what: str, limit: int = 4 << 20, depth: int = 64) -> dict[str, Any]:
+def parse_json(
+    data: bytes, *, what: str, limit: int = 4 << 20, depth: int = 64, unsigned: bool = False
+) -> dict[str, Any]:
     """Return the object that a document holds.
 
     Args:
@@ -33,6 +35,7 @@ def parse_json(data: bytes, *, what: str, limit: int = 4 << 20, depth: int = 64)
         what: what the error calls it, e.g. `manifest of debian:12`.
         limit: the most bytes it may have.
         depth: the most objects and lists within each other.
+        unsigned: integers are 0 to 2**64 - 1.
 
     Raises:
         ImageError: it is too large, too deep, not JSON, not an object, or ambiguous: a key twice, a number that is
@@ -40,7 +43,7 @@ def parse_json(data: bytes, *, what: str, limit: int = 4 << 20, depth: int = 64)
     """
     try:
         _check_shape(data, limit=limit, depth=depth)
-        return _parsed(data)
+        return _parsed(data, _UNSIGNED if unsigned else _DECODER)
     except ValueError as error:  # UnicodeDecodeError, JSONDecodeError and _RefusedError are
         reason = str(error) if isinstance(error, _RefusedError) else f"is not valid JSON: {error}"
         raise ImageError(image=what, reason=reason) from error
@@ -77,8 +80,8 @@ def _check_shape(data: bytes, *, limit: int, depth: int) -> None:
         raise _RefusedError(f"is nested deeper than {depth}")
 
 
-def _parsed(data: bytes) -> dict[str, Any]:
-    document: Any = _DECODER.decode(data.decode("utf-8"))  # anything, until it is seen to be an object
+def _parsed(data: bytes, decoder: json.JSONDecoder) -> dict[str, Any]:
+    document: Any = decoder.decode(data.decode("utf-8"))  # anything, until it is seen to be an object
     if not isinstance(document, dict):
         raise _RefusedError("is not a JSON object")
     if _HALF_PAIR.search(data):
@@ -116,6 +119,13 @@ def _integer(text: str) -> int:
     return number
 
 
+def _unsigned(text: str) -> int:
+    number = int(text) if len(text) <= 20 else -1
+    if not 0 <= number < 2 * _BIGGEST:
+        raise _RefusedError(f"has a number that is negative or beyond 64 bits: {text[:40]}")
+    return number
+
+
 def _fraction(text: str) -> float:
     number = float(text)
     if not -_BIGGEST <= number < _BIGGEST:
@@ -129,4 +139,7 @@ def _constant(name: str) -> NoReturn:
 
 _DECODER = json.JSONDecoder(
     object_pairs_hook=_object, parse_int=_integer, parse_float=_fraction, parse_constant=_constant
+)
+_UNSIGNED = json.JSONDecoder(
+    object_pairs_hook=_object, parse_int=_unsigned, parse_float=_fraction, parse_constant=_constant
 )

@@ -82,7 +82,8 @@ def decode_exit(text: str) -> ExitRecord:
 class ContainerRecord:
     """One container's row. The JSON columns are decoded when they are first looked at: lists stay fast.
 
-    `image_id` is the digest of the manifest it was made from, empty for one that is not from the store.
+    `image_id` is the digest of the manifest it was made from, empty for one that is not from the store; `cgroup` the
+    directory of its control group since the last start, empty for none.
     """
 
     id: ContainerId
@@ -98,6 +99,7 @@ class ContainerRecord:
     stopped_by_user: bool = False
     exit_json: str | None = None
     image_id: str = ""
+    cgroup: str = ""
 
     @classmethod
     def new(

@@ -18,7 +18,8 @@ from container_kit._state.database import Connection, Database
 from container_kit.errors import AmbiguousIdError, ContainerNotFoundError, InvalidNameError, NameInUseError
 
 _COLUMNS = (
-    "id, name, phase, created_at, image_name, config, image, root, owner, monitor, stopped_by_user, exit, image_id"
+    "id, name, phase, created_at, image_name, config, image, root, owner, monitor, stopped_by_user, exit, image_id,"
+    " cgroup"
 )
 _PLACES = ", ".join("?" * len(_COLUMNS.split(", ")))
 _INSERT = f"INSERT INTO containers ({_COLUMNS}) VALUES ({_PLACES})"  # noqa: S608  # constants only
@@ -81,6 +82,12 @@ def name_of(database: Database, container: ContainerId) -> str | None:
     return str(rows[0][0]) if rows else None
 
 
+def cgroup_of(database: Database, container: ContainerId) -> str | None:
+    """Return the recorded cgroup of the container with this full id, empty for none; None without such a container."""
+    rows = database.query("SELECT cgroup FROM containers WHERE id = ?", (container,))
+    return str(rows[0][0]) if rows else None
+
+
 def names_made_from(database: Database, images: Sequence[str]) -> tuple[str, ...]:
     """Return the names of the containers that were made from one of these manifests, by digest."""
     places = ", ".join("?" * len(images))
@@ -113,9 +120,10 @@ def set_phase(
     *,
     owner: str | None = None,
     monitor: str | None = None,
+    cgroup: str | None = None,
     stopped_by_user: bool | None = None,
 ) -> None:
-    """Record how far a container has come; None leaves the owner, the monitor and the stop mark as they are.
+    """Record how far a container has come; None leaves the rest as it is.
 
     Raises:
         ContainerNotFoundError: There is no such container.
@@ -124,8 +132,8 @@ def set_phase(
         database,
         container,
         "phase = ?, owner = ifnull(?, owner), monitor = ifnull(?, monitor),"
-        " stopped_by_user = ifnull(?, stopped_by_user)",
-        (phase.value, owner, monitor, stopped_by_user),
+        " cgroup = ifnull(?, cgroup), stopped_by_user = ifnull(?, stopped_by_user)",
+        (phase.value, owner, monitor, cgroup, stopped_by_user),
     )
 
 
@@ -212,6 +220,7 @@ def _row_of(record: ContainerRecord) -> tuple[str | float | int | None, ...]:
         record.stopped_by_user,
         record.exit_json,
         record.image_id,
+        record.cgroup,
     )
 
 
@@ -230,4 +239,5 @@ def _record_of(row: tuple[Any, ...]) -> ContainerRecord:
         stopped_by_user=bool(row[10]),
         exit_json=row[11],
         image_id=row[12],
+        cgroup=row[13],
     )

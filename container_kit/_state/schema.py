@@ -79,5 +79,8 @@ _IMAGES = (
     """,
 )
 
-MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (_FIRST, _IMAGES)
+# The directory of the container's cgroup since its last start, '' for none: it depends on who started it.
+_CGROUPS = ("ALTER TABLE containers ADD COLUMN cgroup TEXT NOT NULL DEFAULT ''",)
+
+MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (_FIRST, _IMAGES, _CGROUPS)
 VERSION: Final = len(MIGRATIONS)

@@ -114,8 +114,9 @@ def _is_still(site: Site, before: Look) -> bool:
 def _enter_running(site: Site, seen: Look, *, mounts: bool, deadline: float) -> FileWorker | None:
     """Return a worker in a running container; None when it is worth another look."""
     assert seen.init is not None
+    in_user_namespace = site.facts.rootless or seen.record.config.security.userns == "auto"
     try:
-        worker = _start(site, container_view(seen.init.pid, rootless=site.facts.rootless, mounts=mounts))
+        worker = _start(site, container_view(seen.init.pid, rootless=in_user_namespace, mounts=mounts))
     except HostError as err:
         if processes.wait_gone(seen.init, _LAUNCH_PAUSE if err.errno == errno.EPERM else _ENDING_SECONDS):
             return None  # it ended: there is another way to its files

@@ -1,12 +1,13 @@
 """A simulator of the BPF that seccomp(2) runs: what would this filter answer?
 
-Knows exactly the instructions that the kernel accepts in a seccomp filter and this
-library emits; anything else, and any jump out of the program, is an error.
+Knows the instructions that this library and libseccomp emit, of those that the kernel
+accepts in a seccomp filter; anything else, and any jump out of the program, is an error.
 """
 
 from __future__ import annotations
 
 import enum
+import functools
 import struct
 from collections.abc import Sequence
 from typing import TypeAlias
@@ -17,8 +18,10 @@ from container_kit._plan import seccomp_tables as t
 
 AUDIT_ARCH = {
     "x86_64": t.AUDIT_ARCH_X86_64,
+    "x32": t.AUDIT_ARCH_X86_64,
     "i386": t.AUDIT_ARCH_I386,
     "aarch64": t.AUDIT_ARCH_AARCH64,
+    "arm": t.AUDIT_ARCH_ARM,
 }
 
 _INSTRUCTION = struct.Struct("=HBBI")
@@ -31,13 +34,17 @@ class Answer(enum.IntEnum):
     """What a filter makes the kernel do."""
 
     KILL_PROCESS = t.SECCOMP_RET_KILL_PROCESS
+    KILL_THREAD = t.SECCOMP_RET_KILL_THREAD
+    TRAP = t.SECCOMP_RET_TRAP
     ERRNO = t.SECCOMP_RET_ERRNO
+    TRACE = t.SECCOMP_RET_TRACE
+    LOG = t.SECCOMP_RET_LOG
     ALLOW = t.SECCOMP_RET_ALLOW
 
 
 @attrs.frozen
 class Verdict:
-    """An answer, and with `ERRNO` the number; `instructions` says how many were executed."""
+    """An answer, and with `ERRNO` the number, with `TRACE` the message; `instructions`: how many were executed."""
 
     answer: Answer
     errno: int = 0
@@ -62,7 +69,12 @@ def simulate(program: bytes, *, arch: int, nr: int, args: Sequence[int] = ()) ->
     """
     padded = (*args, *(0,) * (6 - len(args)))
     data = _DATA.pack(nr - 2**32 if nr >= 2**31 else nr, arch, 0, *padded)
-    return _execute(instructions_of(program), data)
+    return _execute(_decoded(program), data)
+
+
+@functools.lru_cache(maxsize=16)
+def _decoded(program: bytes) -> list[Instruction]:
+    return instructions_of(program)
 
 
 def _execute(instructions: list[Instruction], data: bytes) -> Verdict:

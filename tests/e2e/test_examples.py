@@ -32,6 +32,39 @@ def test_an_example_runs(example: Path, tmp_path: Path) -> None:
     assert done.stdout
 
 
+# What each trick of examples/09_untrusted_code.py is to get; the kernel words some of it in more than one way.
+REFUSALS = {
+    "fork bomb": "Resource temporarily unavailable",
+    "memory bomb": "ended: out of its memory",
+    "disk filler": "No space left on device",
+    "output flood": "ended: out of its time, output cut",
+    "timeout dodger": "ended: out of its time",
+    "network caller": "Network is unreachable",
+    "kernel's crypto sockets": "Operation not permitted|Address family not supported",
+    "host's passwords": "No such file or directory",
+    "kernel's memory": "nothing to read|No such file",
+    "host's core pattern": "Read-only file system|No such file",
+    "reboot by sysrq": "Read-only file system|No such file",
+    "mount": "Operation not permitted",
+    "a namespace of its own": "Operation not permitted",
+    "the host's disk": "Operation not permitted",
+    "another user's rights": "Operation not permitted|Invalid argument",
+    "another program": "Read-only file system|Permission denied",
+}
+
+
+@pytest.mark.guest
+@pytest.mark.needs_controllers("memory", "pids")
+def test_untrusted_code_gets_nothing(tmp_path: Path) -> None:
+    """Each trick of the example ends as it should, in a host that can hold all of the profile."""
+    done = run(ROOT / "examples" / "09_untrusted_code.py", tmp_path)
+
+    lines = done.stdout.splitlines()
+    assert (0, "", len(REFUSALS)) == (done.returncode, done.stderr, len(lines))
+    for line, (trick, refusal) in zip(lines, REFUSALS.items(), strict=True):
+        assert re.match(rf"{trick} .*({refusal})", line), line
+
+
 def test_the_first_program_of_the_readme_runs(tmp_path: Path) -> None:
     """The block as it stands, with the output that its comments promise."""
     (program,) = re.findall("```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)

@@ -44,3 +44,16 @@ def test_stop_reaches_a_command_that_as_process_one_would_not_notice(engine: ck.
 def test_init_passes_the_exit_code_on(engine: ck.Engine, image: ck.Image) -> None:
     """As if it were not there."""
     assert 9 == ck.run(image, ["payload", "exit", "9"], init=True, engine=engine).returncode
+
+
+def test_what_is_behind_an_init_can_be_joined_and_looked_into(engine: ck.Engine, image: ck.Image) -> None:
+    """Executing, health checks and paths work for users too: they may look into process 1 (ptrace(2))."""
+    check = ck.Healthcheck(["payload", "true"], interval=0.05)
+    box = ck.start(image, ["payload", "sleep", "1000"], init=True, healthcheck=check, engine=engine)
+
+    box.wait(timeout=20, condition=wait.healthy())
+    executed = box.exec(["payload", "id"], text=True).stdout
+    box.path("/tmp/note").write_text("seen")
+
+    assert executed.startswith("uid=0 ")
+    assert "seen" == box.exec(["payload", "cat", "/tmp/note"], text=True).stdout

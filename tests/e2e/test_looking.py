@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import pickle
-import time
-from datetime import UTC, datetime
+from datetime import UTC
 from pathlib import Path
 
 import attrs
 import pytest
 
 import container_kit as ck
-from container_kit import errors, wait
+from container_kit import wait
 from tests.e2e.interpreters import Interpreters, first_line
 
 
@@ -28,42 +27,6 @@ def test_top_shows_the_processes_from_both_sides(engine: ck.Engine, image: ck.Im
     assert os.geteuid() == first.uid
     assert first.rss_bytes > 0
     assert "sleeping" == first.state
-
-
-def test_stats_are_a_reading_of_now(engine: ck.Engine, image: ck.Image) -> None:
-    """CPU time grows while something computes; a reading does not take a second as others' do."""
-    box = ck.start(image, ["payload", "memory", "32"], wait=wait.log("ready"), engine=engine)
-
-    before = box.stats()
-    box.exec(["payload", "spin", "0.2"], check=True)
-    began = time.perf_counter()
-    after = box.stats()
-
-    assert time.perf_counter() - began < 0.5
-    assert 1 == before.pids
-    assert before.memory_bytes >= 32 << 20
-    assert before.read_at < after.read_at <= datetime.now(UTC)
-
-
-@pytest.mark.needs_cgroup2
-def test_stats_count_what_has_ended(engine: ck.Engine, image: ck.Image) -> None:
-    """The control group remembers the CPU time of processes that are gone."""
-    box = ck.start(image, ["payload", "sleep", "1000"], engine=engine)
-
-    before = box.stats().cpu_seconds
-    box.exec(["payload", "spin", "0.2"], check=True)
-
-    assert box.stats().cpu_seconds - before > 0.1
-
-
-def test_looking_needs_a_running_container(engine: ck.Engine, image: ck.Image) -> None:
-    """A typed error with the status."""
-    box = ck.Container.create(image, ["payload", "true"], engine=engine)
-
-    for look in (box.top, box.stats):
-        with pytest.raises(errors.InvalidTransitionError) as caught:
-            look()
-        assert "created" == caught.value.status
 
 
 def test_inspection_is_a_frozen_value_with_everything(engine: ck.Engine, image: ck.Image) -> None:

@@ -46,6 +46,8 @@ with open_engine() as engine:
         late = box.exec(["payload", "fork-tree", "3", marker], timeout=1)
         answer["exec timeout"] = [late.timed_out, late.returncode, alive(marker), box.status]
         answer["pause"] = attempt(box.pause)
+        seen = box.stats()
+        answer["stats"] = [seen.pids, seen.memory_bytes > 0, seen.memory_limit_bytes]
 
         marker = uuid.uuid4().hex
         with box.spawn(["payload", "fork-tree", "3", marker]) as process:
@@ -81,6 +83,7 @@ def test_all_but_pausing_works_without_a_control_group(
         "run": [0, "hello\n"],
         "run timeout": [True, 137, []],
         "exec timeout": [True, 137, [], "running"],
+        "stats": [1, True, None],
         "hang up": "running",
         "stop": ["exited", 137, []],
         "kill": [137, []],

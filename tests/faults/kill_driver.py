@@ -27,17 +27,17 @@ def tell(what: str, pid: int) -> None:
 
 def announce_next_monitor() -> None:
     """Let the next monitor be announced as soon as it is there, before it gets GO."""
-    spawn_monitor = shim.spawn_monitor
+    begin_monitor = shim.begin_monitor
     told: list[int] = []
 
-    def announced(fds: Sequence[int]) -> tuple[int, int]:
-        pid, pidfd = spawn_monitor(fds)
+    def announced(fds: Sequence[int]) -> shim.Starting:
+        starting = begin_monitor(fds)
         if not told:
-            told.append(pid)
-            tell("monitor", pid)
-        return pid, pidfd
+            told.append(starting.pid)
+            tell("monitor", starting.pid)
+        return starting
 
-    shim.spawn_monitor = announced
+    shim.begin_monitor = announced
 
 
 class Operations:

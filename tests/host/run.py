@@ -2,9 +2,10 @@
 """run.py [--no-skips] [PYTEST ARGUMENT…]: runs the whole suite in every way this machine allows and adds it up.
 
     root      everything, as root
-    user      integration, e2e and faults, as a user with subordinate ids and a delegated cgroup
+    user      integration, e2e, security and faults, as a user with subordinate ids and a delegated cgroup
     plain     the same as a user with one id only
     guest     what is marked `guest` or `smoke`, in a virtual machine that has nothing but cgroup v2
+    full      what is marked `guest_full`, in one that has all of it, and is emulated: slow
 
 Not as root, only what the present user can do is run. The last line is "N passed, N failed, N skipped".
 """
@@ -22,9 +23,11 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 HOST = CHECKOUT / "tests" / "host"
+GUEST = str(CHECKOUT / "tests" / "cgroup2-vm" / "run")
 PYTEST = [sys.executable, "-B", "-m", "pytest", "-q", "--no-header", "--durations=8", "-p", "no:cacheprovider"]
-STORIES = ["tests/integration", "tests/e2e", "tests/faults"]
+STORIES = ["tests/integration", "tests/e2e", "tests/security", "tests/faults"]
 LONGEST = 900  # seconds of one run
+LONGEST_EMULATED = 300
 NOTHING_SELECTED = 5  # pytest's exit status
 
 
@@ -41,8 +44,16 @@ class Run:
         self.skips: collections.Counter[str] = collections.Counter()
         self.failures: list[str] = []
 
+    def obstacle(self) -> str:
+        """Return why this machine cannot do the run; mostly nothing, and then it does."""
+        return ""
+
     def execute(self, place: Path) -> None:
-        """Run pytest and read its report."""
+        """Run pytest and read its report; what cannot be run counts as one skip."""
+        if reason := self.obstacle():
+            print(f"\n── {self.name}: not here: {reason}", flush=True)
+            self._skip(reason)
+            return
         report = place / self.name / "report.xml"
         report.parent.mkdir()
         report.parent.chmod(0o777)  # the report is written by whoever runs the tests
@@ -68,9 +79,25 @@ class Run:
             elif outcome == "failed":
                 self.failures.append(f"{case.get('classname', '')}::{case.get('name')}")
 
+    def _skip(self, reason: str) -> None:
+        self.counts["skipped"] += 1
+        self.skips[reason] += 1
+        if "--no-skips" in self.arguments:
+            self._fail(f"skipped, but --no-skips is set: {reason}")
+
     def _fail(self, reason: str) -> None:
         self.counts["failed"] += 1
         self.failures.append(reason)
+
+
+class EmulatedRun(Run):
+    """A run in the emulated guest, whose engine is installed on first use."""
+
+    def obstacle(self) -> str:
+        """Return why there is no such guest here."""
+        command = [GUEST, "--setup-only"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+        return "" if done.returncode == 0 else f"no emulated guest: {' '.join(done.stderr.split()[:40])}"
 
 
 def _call(command: list[str]) -> int:
@@ -98,15 +125,24 @@ def plan_runs(arguments: list[str]) -> list[Run]:
     if os.geteuid() != 0:
         print("not root: only the present user's run; the others need root")
         return [Run("own", "everything the present user can do", [], arguments)]
-    ordinary = ["-m", "not guest and not soak"]
+    ordinary = ["-m", "not guest and not guest_full and not soak"]
     as_user = [sys.executable, str(HOST / "as_user.py")]
-    guest = [str(CHECKOUT / "tests" / "cgroup2-vm" / "run"), "--uml", "--writable", "{report}", "--"]
+    guest = [GUEST, "--uml", "--writable", "{report}", "--"]
+    full = [GUEST, "--timeout", str(LONGEST_EMULATED), "--writable", "{report}", "--"]
+    patient = ["-o", "faulthandler_timeout=0"]  # the guest has a time limit of its own
     return [
         Run("root", "everything, as root", [], [*ordinary, *arguments]),
         Run("user", "a user with subordinate ids", [*as_user, "cktest"], [*ordinary, *STORIES, *arguments]),
         Run("plain", "a user with one id", [*as_user, "ckplain"], [*ordinary, *STORIES, *arguments]),
         Run("guest", "nothing but cgroup v2", guest, ["-m", "guest or smoke", *STORIES, *arguments]),
+        EmulatedRun("full", "all of cgroup v2", full, ["-m", "guest_full", *patient, *for_emulation(), *arguments]),
     ]
+
+
+def for_emulation() -> list[str]:
+    """Return the files with tests for the emulated guest: there, even reading the others takes long."""
+    files = (CHECKOUT / "tests").rglob("test_*.py")
+    return sorted(str(file.relative_to(CHECKOUT)) for file in files if "mark.guest_full" in file.read_text())
 
 
 def prepare() -> None:

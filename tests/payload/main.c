@@ -70,12 +70,23 @@ static const struct {
     {"memory", do_memory, 1, "MIB              touches so much, then prints ready and sleeps"},
     {"forks", do_forks, 1, "N                children that sleep; prints how many could be made"},
     {"syscall", do_syscall, 1, "NUMBER [ARGUMENT…] prints result and errno's name"},
+    {"syscall32", do_syscall32, 1, "NUMBER [ARGUMENT…] the same by int 0x80, of i386"},
     {"exec", do_exec, 1, "PROGRAM [ARGUMENT…]"},
     {"tty", do_tty, 0, "                    tty name, rows, columns, is it the controlling one"},
     {"winch", do_winch, 1, "N                prints the window's size at each of N changes"},
     {"connect-unix", do_connect_unix, 1, "PATH       @NAME for an abstract one"},
     {"listen", do_listen, 1, "PORT             answers one TCP connection with hello"},
     {"connect", do_connect, 2, "ADDRESS PORT    prints what the server says"},
+    {"fork-bomb", do_fork_bomb, 0, "              all processes there can be; prints ready"},
+    {"fill", do_fill, 2, "FILE MIB [--sync]     prints the MiB written; sleeps, or with --sync ends"},
+    {"fill-sockets", do_fill_sockets, 1, "N           N full connections to itself; prints ready"},
+    {"swap", do_swap, 2, "PATH PATH          exchanges two names for ever; prints ready"},
+    {"socket", do_socket, 1, "FAMILY          prints ok or the errno's name"},
+    {"tiocsti", do_tiocsti, 2, "PATH|- CHARACTER types into a terminal; prints ok or the errno's name"},
+    {"int80", do_int80, 1, "NUMBER           a 32-bit system call; prints ok or the errno's name"},
+    {"peep", do_peep, 0, "                   prints what it learns of later processes until SIGTERM"},
+    {"steal-programs", do_steal_programs, 0, "         tries to change the programs of others until SIGTERM"},
+    {"portrait", do_portrait, 0, "[PATH…]           what can be compared: name=value lines"},
 };
 
 int fail(const char *what) {

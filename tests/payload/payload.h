@@ -22,8 +22,14 @@ command_function do_write, do_read, do_stat, do_open, do_mkdir, do_unlink, do_ch
     do_ls;
 // process.c: signals, children, resources
 command_function do_sleep, do_trap, do_ignore_term, do_fork_tree, do_zombies, do_spin, do_memory, do_forks;
-command_function do_syscall, do_exec;
+command_function do_syscall, do_syscall32, do_exec;
 // terminal.c: terminals and sockets
 command_function do_tty, do_winch, do_connect_unix, do_listen, do_connect;
+// hog.c: those who take all they can get
+command_function do_fork_bomb, do_fill, do_fill_sockets;
+// intruder.c: what somebody would try who wants to get out
+command_function do_swap, do_socket, do_tiocsti, do_int80, do_peep, do_steal_programs;
+// portrait.c: all that can be compared with another container
+command_function do_portrait;
 
 #endif

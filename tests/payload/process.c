@@ -173,6 +173,20 @@ int do_syscall(int argc, char **argv) {
     return printf("%ld %s\n", result, result < 0 ? strerrorname_np(errno) : "ok") < 0;
 }
 
+// As a 32-bit program makes it: numbers, and the answer, are those of i386.
+int do_syscall32(int argc, char **argv) {
+    long a[4] = {0}, result = -ENOSYS;
+    for (int i = 1; i < argc && i <= 4; i++)
+        a[i - 1] = strtol(argv[i], NULL, 0);
+#ifdef __x86_64__
+    __asm__ volatile("int $0x80"
+                     : "=a"(result)
+                     : "a"(a[0]), "b"(a[1]), "c"(a[2]), "d"(a[3])
+                     : "memory", "r8", "r9", "r10", "r11");
+#endif
+    return printf("%ld %s\n", result, result < 0 ? strerrorname_np((int)-result) : "ok") < 0;
+}
+
 int do_exec(int argc, char **argv) {
     (void)argc;
     execvp(argv[1], argv + 1);

@@ -12,7 +12,17 @@ from container_kit._plan import seccomp_tables
 from container_kit._plan.decode import STEP_CLASSES
 from container_kit._plan.launch import LaunchPlan, compile_launch_plan
 from container_kit._plan.ops import Step
-from container_kit._plan.seccomp import ALLOW, Comparison, Condition, Rule, SeccompProfile, refuse
+from container_kit._plan.seccomp import (
+    ALLOW,
+    KILL_PROCESS,
+    KILL_THREAD,
+    LOG,
+    TRAP,
+    Rule,
+    SeccompProfile,
+    refuse,
+)
+from container_kit._plan.seccomp_program import ALL_BITS, Comparison, Condition
 from container_kit._spec.container_config import ContainerConfig
 from container_kit._spec.facts import HostFacts, IdMap, IdRange, OverlayForm
 from container_kit._spec.identity import Identity
@@ -166,18 +176,20 @@ launches = st.builds(Launch, config=configs, image=images, root=roots, facts=hos
 _CALLS = st.lists(st.sampled_from(sorted(seccomp_tables.X86_64)), min_size=1, max_size=60).map(tuple)
 
 
-def _condition(argument: int, compare: Comparison, values: tuple[int, ...]) -> Condition:
-    kept = values[:1] if compare is Comparison.NO_BIT_OF else values
-    return Condition(argument=argument, compare=compare, values=kept)
+def _condition(argument: int, compare: Comparison, value: int, mask: int, bits: int) -> Condition:
+    return Condition(argument, compare, value, mask=mask if compare is Comparison.MASKED_EQ else ALL_BITS, bits=bits)
 
 
+_WORDS = st.integers(0, 9) | numbers | st.integers(0, 2**64 - 1)
 conditions = st.builds(
-    _condition,
-    st.integers(0, 5),
-    st.sampled_from(Comparison),
-    st.lists(st.integers(0, 9) | numbers, min_size=1, max_size=4).map(tuple),
+    _condition, st.integers(0, 5), st.sampled_from(Comparison), _WORDS, _WORDS, st.sampled_from((32, 64))
 )
-profiles = st.lists(
-    st.builds(Rule, names=_CALLS, action=st.just(ALLOW) | st.integers(1, 130).map(refuse), when=st.none() | conditions),
-    max_size=12,
-).map(lambda rules: SeccompProfile(rules=tuple(rules)))
+_ACTIONS = st.just(ALLOW) | st.sampled_from((KILL_PROCESS, KILL_THREAD, TRAP, LOG)) | st.integers(1, 130).map(refuse)
+profiles = st.builds(
+    SeccompProfile,
+    rules=st.lists(
+        st.builds(Rule, names=_CALLS, action=_ACTIONS, when=st.lists(conditions, max_size=4).map(tuple)), max_size=12
+    ).map(tuple),
+    default=_ACTIONS,
+    siblings=st.just(frozenset[str]()),
+)

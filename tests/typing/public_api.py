@@ -124,7 +124,10 @@ def output_and_usage_are_typed(box: ck.Container) -> None:
         assert_type(line.time, datetime)
         assert_type(line.data, bytes)
         assert_type(line.text, str)
+    assert_type(box.stats(), ck.Stats)
     assert_type(box.stats().memory_bytes, int)
+    assert_type(box.stats_stream(interval=0.5), Iterator[ck.Stats])
+    assert_type(box.stats().interfaces, tuple[ck.InterfaceTraffic, ...] | None)
     assert_type([process.command for process in box.top()], list[str])
     assert_type(box.listening_ports(), frozenset[int])
 

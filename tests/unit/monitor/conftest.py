@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -12,10 +13,12 @@ from types import ModuleType
 import pytest
 
 from tests.unit.monitor.harness import Bench, payload_processes
+from tests.unit.monitor.sanitized import build_sanitized_monitor
 
 HERE = Path(__file__).parent
 NATIVE = HERE.parents[2] / "_native"
 CGROUPS = Path("/sys/fs/cgroup/unified")
+REPORT = "CONTAINER_KIT_SANITIZER_REPORT"  # set by tests/soak/test_sanitized.py
 
 
 def load_build() -> ModuleType:
@@ -30,8 +33,10 @@ def load_build() -> ModuleType:
 
 @pytest.fixture(scope="session")
 def monitor_program(session_directory: Path) -> Path:
-    """Give the monitor, compiled."""
+    """Give the monitor, compiled; with sanitizers when the environment names a file for their reports."""
     program = session_directory / "ck-monitor"
+    if report := os.environ.get(REPORT):
+        return build_sanitized_monitor(program, Path(report), load_build())
     load_build().compile_program("ck-monitor", program)
     return program
 

@@ -41,6 +41,7 @@ class Settings(TypedDict, total=False):
     health_retries: int
     health_start_period_ms: int
     health_start_interval_ms: int
+    time_limit_ms: int
 
 
 def encode_settings(flags: int, **given: Unpack[Settings]) -> bytes:
@@ -65,6 +66,7 @@ def encode_settings(flags: int, **given: Unpack[Settings]) -> bytes:
             u32(given.get("health_retries", 0)),
             u64(given.get("health_start_period_ms", 0)),
             u64(given.get("health_start_interval_ms", 0)),
+            u64(given.get("time_limit_ms", 0)),
         ]
     )
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from container_kit._linux import shim
 from container_kit._plan.ops import Hostname
 from tests.unit.native.archives import Unpacker, build_unpacker
 from tests.unit.native.harness import (
@@ -17,6 +19,7 @@ from tests.unit.native.harness import (
     Driver,
     Running,
     compile_program,
+    compiler,
     container,
     run_payload,
 )
@@ -67,6 +70,22 @@ def inhabited(driver_program: Path, payload_rootfs: Path, tmp_path: Path) -> Ite
     yield running
 
     assert running.finish().status in {0, signal.SIGKILL}
+
+
+@pytest.fixture(scope="session")
+def spawned(session_directory: Path) -> Path:
+    """Compile spawned.c, static: it is executed with an empty environment from a memfd."""
+    program = session_directory / "spawned"
+    command = [compiler(), "-static", "-Wall", "-Wextra", "-Werror", f"-I{NATIVE}", "-o", str(program)]
+    subprocess.run([*command, str(HERE / "spawned.c")], check=True)
+    return program
+
+
+@pytest.fixture
+def stand_in(spawned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put spawned.c in the monitor's place for one test."""
+    monkeypatch.setattr(shim, "MONITOR_PROGRAM", spawned)
+    monkeypatch.setattr(shim, "_programs", {})
 
 
 @pytest.fixture(scope="session")

@@ -6,70 +6,18 @@ import errno
 import fcntl
 import os
 import signal
-import subprocess
-import sys
-import textwrap
 import threading
 from pathlib import Path
 
 import pytest
 
 from container_kit._linux import shim
-from tests.unit.native.harness import HERE, compiler
-
-REPOSITORY = HERE.parents[2]
-STDOUT = 4  # index of CK_FD_STDOUT among the monitor's descriptors
-
-
-@pytest.fixture(scope="session")
-def spawned(session_directory: Path) -> Path:
-    """Compile spawned.c, static: it is executed with an empty environment from a memfd."""
-    program = session_directory / "spawned"
-    native = REPOSITORY / "_native"
-    command = [compiler(), "-static", "-Wall", "-Wextra", "-Werror", f"-I{native}", "-o", str(program)]
-    subprocess.run([*command, str(HERE / "spawned.c")], check=True)
-    return program
-
-
-@pytest.fixture
-def stand_in(spawned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put spawned.c in the monitor's place for one test."""
-    monkeypatch.setattr(shim, "MONITOR_PROGRAM", spawned)
-    monkeypatch.setattr(shim, "_programs", {})
-
-
-def spawn(fds: dict[int, int]) -> list[str]:
-    """Spawn with these descriptors by index; return what the program said, once it ended as it should."""
-    ours, theirs = os.pipe()
-    chosen = {**fds, STDOUT: theirs}
-    pid, pidfd = shim.spawn_monitor([chosen.get(i, -1) for i in range(shim.MONITOR_FDS)])
-    os.close(theirs)
-    with open(ours, encoding="utf-8") as file:
-        said = file.read().splitlines()
-    _, status = os.waitpid(pid, 0)
-    os.close(pidfd)
-    assert os.waitstatus_to_exitcode(status) == 7
-    return said
+from tests.unit.native.spawning import STDOUT, run_script, spawn
 
 
 def open_fds() -> set[str]:
     """Return the numbers of this process's descriptors."""
     return set(os.listdir("/proc/self/fd"))
-
-
-def run_script(script: str, spawned: Path) -> str:
-    """Run a script in a fresh interpreter that can import the package; return its stdout or complain."""
-    preamble = f"""
-        import os, sys, resource
-        sys.path.insert(0, {str(REPOSITORY)!r})
-        from pathlib import Path
-        from container_kit._linux import shim
-        shim.MONITOR_PROGRAM = Path({str(spawned)!r})
-    """
-    text = textwrap.dedent(preamble) + textwrap.dedent(script)
-    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout
 
 
 @pytest.mark.usefixtures("stand_in")
@@ -168,7 +116,7 @@ def test_places_may_overlap_with_where_descriptors_come_from(
         for fd, number in zip(high, order):
             if number >= 0:
                 os.dup2(fd, number)
-        pid, _ = shim.spawn_monitor(order)
+        pid, _ = shim.spawn_program("ck-monitor", order)
         os.closerange(0, 9)
         os.close(writer)
         said = os.read(reader, 65536).decode().splitlines()
@@ -195,7 +143,7 @@ def test_closed_stdio_decoys_and_a_small_limit_do_no_harm(spawned: Path, tmp_pat
         reader, writer = os.pipe()
         os.closerange(0, 3)
         resource.setrlimit(resource.RLIMIT_NOFILE, (20, 20))
-        pid, pidfd = shim.spawn_monitor([-1, -1, -1, -1, writer, -1])
+        pid, pidfd = shim.spawn_program("ck-monitor", [-1, -1, -1, -1, writer, -1])
         os.close(writer)
         said = os.read(reader, 65536).decode()
         found.write_text(str(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])) + " " + said)
@@ -216,16 +164,23 @@ def test_no_room_at_all_is_an_error_of_the_caller(spawned: Path) -> None:
         shim._open_program("ck-monitor")
         resource.setrlimit(resource.RLIMIT_NOFILE, (7, 7))
         try:
-            shim.spawn_monitor([1] * 6)
+            shim.spawn_program("ck-monitor", [1] * 6)
         except OSError as err:
             print(errno.errorcode[err.errno])
+        starting = shim.begin_monitor([1] * 6)
+        os.waitpid(starting.pid, 0)
+        try:
+            starting.end()
+        except OSError as err:
+            print(errno.errorcode[err.errno])
+        starting.end()
         try:
             os.waitpid(-1, 0)
         except ChildProcessError:
             print("no child")
     """
 
-    assert run_script(script, spawned) == "EMFILE\nno child\n"
+    assert run_script(script, spawned) == "EMFILE\nEMFILE\nno child\n"
 
 
 def test_program_that_cannot_be_executed_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,7 +193,7 @@ def test_program_that_cannot_be_executed_is_an_error(tmp_path: Path, monkeypatch
     before = open_fds()
 
     with pytest.raises(OSError, match=os.strerror(errno.ENOEXEC)):
-        shim.spawn_monitor([-1] * shim.MONITOR_FDS)
+        shim.spawn_program("ck-monitor", [-1] * shim.MONITOR_FDS)
 
     assert open_fds() == before
     with pytest.raises(ChildProcessError):
@@ -306,4 +261,4 @@ def test_forked_children_may_spawn() -> None:
 def test_wrong_number_of_descriptors_is_refused() -> None:
     """No more than there are places."""
     with pytest.raises(ValueError, match="8 descriptors"):
-        shim.spawn_monitor([-1] * 9)
+        shim.begin_monitor([-1] * 9)

@@ -13,7 +13,10 @@ from container_kit._spec.identity import Identity
 from container_kit._spec.image_config import ImageConfig
 from container_kit._spec.mounts import Mount
 from container_kit._spec.paths import ContainerPath, HostPath
+from container_kit._spec.resources import Resources
 from container_kit._spec.root_filesystem import OverlayLayers, RootFilesystem
+from container_kit._spec.security import Security
+from container_kit._spec.ulimits import Ulimit
 
 ROOT = HostFacts(
     kernel=(6, 18),
@@ -52,6 +55,12 @@ MOUNTS = (
     Mount.tmpfs("/tmp", size="64m"),
     Mount.tmpfs("/dev/shm", size="1m", mode=0o700),
     attrs.evolve(Mount.bind("/srv/hosts", "/etc/hosts"), source_is_dir=False),
+)
+
+
+OWN_IDS = Security(userns="auto")
+LABELLED = ContainerConfig(
+    security=Security(apparmor="box", selinux="a:b:c:s0"), resources=Resources(oom_score_adj=500)
 )
 
 
@@ -111,4 +120,16 @@ GOLDEN: Mapping[str, Callable[[], LaunchPlan | ExecPlan]] = {
     "exec": lambda: execute(ProcessConfig(command=("ps",), env=(("A", "1"),), tty=True), identity=NOBODY),
     "exec_supervised": lambda: execute(supervise=True, facts=SINGLE_ID),
     "host_image": lambda: launch(ContainerConfig(read_only=True), root=HOST_LAYERS),
+    "privileged": lambda: launch(ContainerConfig(security=Security.privileged())),
+    "labelled": lambda: launch(LABELLED),
+    "exec_labelled": lambda: execute(config=LABELLED),
+    "userns_auto": lambda: launch(
+        ContainerConfig(security=OWN_IDS, mounts=MOUNTS, ulimits=(Ulimit("nofile", 64, 128),)), root=HOST_LAYERS
+    ),
+    "userns_auto_rootless": lambda: launch(
+        ContainerConfig(security=OWN_IDS, mounts=MOUNTS, read_only=True, working_dir=ContainerPath("/work/here")),
+        identity=NOBODY,
+        facts=ROOTLESS,
+    ),
+    "exec_userns_auto": lambda: execute(config=ContainerConfig(security=OWN_IDS)),
 }

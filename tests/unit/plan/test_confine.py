@@ -18,6 +18,7 @@ from container_kit._plan.ops import (
     ParentDeathSignal,
     Rlimit,
     Seccomp,
+    SessionKeyring,
     Step,
     Terminal,
     Uid,
@@ -140,3 +141,35 @@ def test_machine_without_a_filter_is_refused_not_left_open() -> None:
     with pytest.raises(UnsupportedHostError, match="riscv64"):
         launch(facts=facts)
     launch(ContainerConfig(security=Security(seccomp=SeccompMode.UNCONFINED)), facts=facts)
+
+
+@pytest.mark.parametrize(
+    ("seccomp", "steps"),
+    [
+        (SeccompMode.DEFAULT, []),
+        (SeccompMode.DOCKER, []),
+        (SeccompMode.UNCONFINED, [SessionKeyring, Gid]),
+    ],
+)
+def test_keys_are_left_behind_where_the_filter_may_let_them_be_used(
+    seccomp: SeccompMode, steps: list[type[Step]]
+) -> None:
+    """Our own filters refuse keyctl(2); otherwise the caller's session keyring must be out of reach."""
+    config = ContainerConfig(security=Security(seccomp=seccomp))
+
+    assert (steps or [Gid]) == order(config, SessionKeyring, Gid)
+    assert bool(steps) == any(isinstance(step, SessionKeyring) for step in execute(config=config).confine)
+
+
+def test_every_capability_means_those_that_the_caller_has_to_give() -> None:
+    """Inside another container root may lack some; one that is named is asked for all the same, and the start fails."""
+    facts = attrs.evolve(ROOT, capabilities=0b1011)
+
+    def effective(security: Security, **changes: bool) -> int:
+        plan = launch(ContainerConfig(security=security), facts=attrs.evolve(facts, **changes))
+        return next(step.effective for step in plan.confine if isinstance(step, Capabilities))
+
+    assert 0b1011 == effective(Security(cap_add=("ALL",)))
+    assert 0b0011 == effective(Security(cap_add=("ALL",), cap_drop=("FOWNER",)))
+    assert 1 << 14 == effective(Security(cap_add=("IPC_LOCK",), cap_drop=("ALL",)))
+    assert 2**41 - 1 == effective(Security(cap_add=("ALL",)), rootless=True)

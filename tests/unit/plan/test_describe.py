@@ -8,10 +8,11 @@ import pytest
 
 from container_kit._plan.decode import STEP_CLASSES
 from container_kit._plan.describe import describe, describe_step, plan_to_json
-from container_kit._plan.flags import AttachHow, MountAttr
+from container_kit._plan.flags import AttachHow, FilterFlag, MountAttr
 from container_kit._plan.ops import (
     Attach,
     Exec,
+    FlaggedSeccomp,
     Groups,
     Hostname,
     OpenTree,
@@ -45,6 +46,10 @@ from tests.unit.plan.cases import GOLDEN, MOUNTS, launch
         (Groups(gids=b""), "set supplementary groups none"),
         (Seccomp(program=bytes(80)), "install a system call filter of 10 instructions"),
         (
+            FlaggedSeccomp(program=bytes(8), flags=FilterFlag.LOG | FilterFlag.SPEC_ALLOW),
+            "install a system call filter of 1 instructions: log, spec allow",
+        ),
+        (
             Exec(candidates=(ContainerPath("/bin/sh"),), argv=("sh", "-c", "a b"), env=("KEY=secret", "B=2")),
             "execute sh -c 'a b', the first of /bin/sh, environment KEY B",
         ),
@@ -60,7 +65,7 @@ def test_every_op_has_words_for_each_of_its_fields() -> None:
     for step in (step for make in GOLDEN.values() for step in make().steps):
         assert "{" not in describe(step), step
     described = {type(step) for make in GOLDEN.values() for step in make().steps}
-    assert {kind.__name__ for kind in set(STEP_CLASSES.values()) - described} <= {"Rlimit"}
+    assert {kind.__name__ for kind in set(STEP_CLASSES.values()) - described} <= {"Rlimit", "FlaggedSeccomp"}
 
 
 def test_failed_attach_says_what_was_to_be_attached() -> None:

@@ -85,7 +85,7 @@ def test_settings_are_in_wire_order() -> None:
     packed = wire.pack_record(SETTINGS)
 
     assert packed.startswith(_words(0x21, 42, 2, 2) + b"/c\0\0" + _words(2) + b"/r\0\0" + _words(2, 5) + b"upper")
-    assert wire.wire_format(MonitorSettings) == "uuuppSuppSuUuuUuUUuUU"
+    assert wire.wire_format(MonitorSettings) == "uuuppSuppSuUuuUuUUuUUU"
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import attrs
 import pytest
 
 from container_kit._spec.container_config import ContainerConfig, ProcessConfig
+from container_kit._spec.devices import parse_device
 from container_kit._spec.healthcheck import Healthcheck, RestartPolicy
 from container_kit._spec.log_config import LogConfig
 from container_kit._spec.mounts import Mount
@@ -21,6 +22,7 @@ from container_kit._spec.options import (
     parse_options,
     parse_process_options,
 )
+from container_kit._spec.resources import Resources
 from container_kit._spec.security import Security
 from container_kit._spec.ulimits import Ulimit
 from container_kit.errors import InvalidCommandError, InvalidNameError, InvalidSpecError, UnknownOptionError
@@ -69,7 +71,11 @@ def test_every_option_reaches_the_config() -> None:
             "extra_hosts": {"db": "10.0.0.1"},
             "read_only": True,
             "network": "none",
-            "security": Security.untrusted(),
+            "security": Security.docker(),
+            "resources": Resources(pids=9),
+            "devices": ["/dev/fuse:rw"],
+            "cgroup_parent": "/some.slice",
+            "time_limit": 7,
             "log": LogConfig(max_files=1),
         },
     )
@@ -100,7 +106,11 @@ def test_every_option_reaches_the_config() -> None:
         shm_size=1 << 30,
         extra_hosts=(("db", "10.0.0.1"),),
         read_only=True,
-        security=Security.untrusted(),
+        security=Security.docker(),
+        resources=Resources(pids=9),
+        devices=(parse_device("/dev/fuse:rw"),),
+        cgroup_parent="/some.slice",
+        time_limit=7.0,
         log=LogConfig(max_files=1),
     )
     assert expected == config

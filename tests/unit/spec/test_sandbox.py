@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-import attrs
 import pytest
 
 from container_kit._spec.container_config import ContainerConfig
 from container_kit._spec.devices import parse_device
+from container_kit._spec.log_config import LogConfig
 from container_kit._spec.mounts import Mount
 from container_kit._spec.resources import Resources
 from container_kit._spec.sandbox import enclosed
 from container_kit._spec.security import Security
+from container_kit._spec.ulimits import Ulimit
 from container_kit.errors import InvalidSpecError
 
 
 def untrusted(**options: Any) -> ContainerConfig:
     """Return an untrusted container's config as it was asked for."""
-    return ContainerConfig(command=("true",), **{"security": Security.untrusted(), **options})
+    options.setdefault("security", Security.untrusted())
+    return ContainerConfig(command=("true",), **options)
 
 
 def test_other_profiles_change_nothing() -> None:
@@ -77,12 +79,57 @@ def test_what_is_waived_is_not_asked_of_the_host() -> None:
         ("network", {"network": "host"}),
         ("mounts", {"mounts": (Mount.bind("/srv", "/srv"),)}),
         ("devices", {"devices": (parse_device("/dev/fuse"),)}),
-        ("security", {"security": attrs.evolve(Security.untrusted(), cap_drop=())}),
+        ("resources", {"resources": Resources(memory=-1)}),
+        ("resources", {"resources": Resources(pids=-1)}),
     ],
 )
 def test_what_contradicts_the_promise_is_refused(field: str, options: dict[str, Any]) -> None:
     """Instead of one of the two being forgotten."""
     with pytest.raises(InvalidSpecError, match=r"Security\.untrusted\(\)") as caught:
-        enclosed(untrusted(**options))
+        untrusted(**options)
 
     assert caught.value.field == field
+
+
+def test_more_memory_brings_no_swap() -> None:
+    """A bound of the caller's own is one for memory and swap together, as the sandbox's is."""
+    config = enclosed(untrusted(resources=Resources(memory="1g")))
+
+    assert config.resources == Resources(memory="1g", memory_swap="1g", pids=128)
+
+
+def test_what_is_waived_may_be_unbounded() -> None:
+    """The caller said so."""
+    config = enclosed(untrusted(security=Security.untrusted(waive=["pids"]), resources=Resources(pids=-1)))
+
+    assert config.resources.pids == -1
+
+
+@pytest.mark.parametrize(("waive", "more"), [((), {"nproc": 128}), (("userns",), {})])
+def test_each_process_is_limited(waive: tuple[Any, ...], more: dict[str, int]) -> None:
+    """No core files, few descriptors; processes are counted a second time where the ids are the container's own."""
+    config = enclosed(untrusted(security=Security.untrusted(waive=waive)))
+
+    assert {"core": 0, "nofile": 1024, **more} == {limit.name: limit.hard for limit in config.ulimits}
+
+
+def test_limits_of_the_callers_own_stay() -> None:
+    """What is given goes before the sandbox's own figures."""
+    config = enclosed(untrusted(ulimits=(Ulimit("nofile", 10), Ulimit("fsize", 5)), resources=Resources(pids=7)))
+
+    assert {"core": 0, "nofile": 10, "fsize": 5, "nproc": 7} == {limit.name: limit.hard for limit in config.ulimits}
+
+
+def test_output_is_bounded_without_asking() -> None:
+    """The log of an untrusted container is the default one: a few files of a bounded size."""
+    config = enclosed(untrusted())
+
+    assert config.log == LogConfig()
+    assert config.log.max_bytes * config.log.max_files <= 64 << 20
+
+
+@pytest.mark.parametrize("bounds", [{"pids": 0}, {"memory": 0}, {"scratch": "0"}, {"time_limit": 0.0}])
+def test_a_bound_of_nothing_is_refused(bounds: dict[str, Any]) -> None:
+    """Zero means no limit to some kernels' files and no container to others."""
+    with pytest.raises(InvalidSpecError):
+        enclosed(untrusted(security=Security.untrusted(**bounds)))

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import attrs
 import pytest
 
-from container_kit._spec.paths import HostPath
-from container_kit._spec.security import ALL, CAPABILITIES, DEFAULT_CAPABILITIES, SeccompFile, SeccompMode, Security
+from container_kit._spec.paths import ContainerPath, HostPath
+from container_kit._spec.security import (
+    ALL,
+    CAPABILITIES,
+    DEFAULT_CAPABILITIES,
+    DEFAULT_MASKED_PATHS,
+    SeccompFile,
+    SeccompMode,
+    Security,
+)
 from container_kit.errors import InvalidSpecError
 
 
@@ -94,6 +105,37 @@ def test_untrusted_profile_has_bounds_and_ids_of_its_own() -> None:
 def test_waiving_ids_of_its_own_gives_the_engines() -> None:
     """The one waiver that changes how it is launched."""
     assert Security.untrusted(waive=["userns"]).userns == "host"
+
+
+@pytest.mark.parametrize(
+    ("field", "change"),
+    [
+        ("cap_add", {"cap_drop": ()}),
+        ("cap_add", {"cap_add": ("CHOWN",)}),
+        ("no_new_privileges", {"no_new_privileges": False}),
+        ("is_privileged", {"is_privileged": True}),
+        ("seccomp", {"seccomp": "unconfined"}),
+        ("seccomp", {"seccomp": "docker"}),
+        ("masked_paths", {"masked_paths": ()}),
+        ("read_only_paths", {"read_only_paths": ()}),
+        ("userns", {"userns": "host"}),
+    ],
+)
+def test_a_sandbox_cannot_be_weakened_afterwards(field: str, change: dict[str, Any]) -> None:
+    """A profile that is called untrusted holds entirely; what is missing has to be waived by name."""
+    with pytest.raises(InvalidSpecError, match=r"Security\.untrusted\(\)") as caught:
+        attrs.evolve(Security.untrusted(), **change)
+
+    assert field == caught.value.field
+
+
+def test_a_sandbox_can_be_made_stricter() -> None:
+    """More may be hidden, and a filter of one's own is as good as ours."""
+    security = attrs.evolve(
+        Security.untrusted(), masked_paths=(*DEFAULT_MASKED_PATHS, ContainerPath("/proc/cpuinfo")), seccomp="/x.json"
+    )
+
+    assert security.sandbox is not None
 
 
 def test_an_unknown_waiver_is_refused() -> None:

@@ -258,6 +258,7 @@ static void reaped(struct ck_monitor *m) {
 static void pass_time(struct ck_monitor *m) {
     uint8_t what = take();
     m->force_at = what & 1 ? 0 : m->force_at;
+    m->restart_at = what & 0x80 && m->phase == CK_PHASE_BACKOFF ? 0 : m->restart_at;
     m->health.next_at = what & 2 && m->health.plan.count ? 0 : m->health.next_at;
     m->health.timeout_at = what & 4 && m->health.output >= 0 ? 0 : m->health.timeout_at;
     m->clients[what >> 3 & 7].stuck_until = what & 0x40 ? 0 : m->clients[what >> 3 & 7].stuck_until;
@@ -267,7 +268,8 @@ static void print_something(struct ck_monitor *m) {
     static const char text[CK_CHUNK];
     size_t size = 1u << take() % 17;
     int ends[2];
-    if (m->stdio.out[0] < 0 && pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0) {
+    bool runs = m->phase == CK_PHASE_RUNNING || m->phase == CK_PHASE_DRAINING;
+    if (runs && m->stdio.out[0] < 0 && pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0) {
         m->stdio.out[0] = ends[0];
         fcntl(ends[1], F_SETPIPE_SZ, CK_CHUNK);
         if (write(ends[1], text, size < CK_CHUNK ? size : CK_CHUNK) < 0)
@@ -287,6 +289,7 @@ static void begin_life(struct ck_monitor *m) {
                                            CK_PHASE_DRAINING, CK_PHASE_BACKOFF, CK_PHASE_WAITING};
     memset(m, 0, offsetof(struct ck_monitor, chunk));
     ck_begin(m);
+    m->present &= ~(7u << CK_FD_STDIN); // a run without restarts would close them
     m->clients[0] = (struct ck_client){.fd = -1, .session = -1};
     m->phase = phases[take() % 6];
     uint8_t flags = take();

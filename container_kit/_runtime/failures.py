@@ -24,9 +24,11 @@ from container_kit._plan.ops import (
     Hostname,
     MakeDir,
     NewFilesystem,
+    NewMappedOverlay,
     NewOverlay,
     OpenTree,
     ProcessFile,
+    RaiseLimit,
     Rlimit,
     SessionKeyring,
     Step,
@@ -133,7 +135,7 @@ def _special(step: Step, message: Message, root_dir: str) -> ContainerKitError |
     match step:
         case Exec():
             return _exec_failure(step, message)
-        case NewOverlay() if message.error in _OVERLAY_REFUSALS:
+        case NewOverlay() | NewMappedOverlay() if message.error in _OVERLAY_REFUSALS:
             return _overlay_failure(step, message, root_dir)
         case OpenTree() if message.error in (errno.ENOENT, errno.ENOTDIR, errno.EACCES):
             return InvalidMountError(field="mount source", value=str(step.source), reason=_text(message.error))
@@ -211,7 +213,19 @@ def _working_dir_failure(path: str, number: int) -> InvalidSpecError:
     )
 
 
-def _overlay_failure(step: NewOverlay, message: Message, root_dir: str) -> ContainerKitError:
+def _mapping_failure(step: NewMappedOverlay, number: int) -> ContainerKitError:
+    filesystems = " or ".join(dict.fromkeys(filesystem_of(lower) for lower in step.lowers))
+    return UnsupportedHostError(
+        feature="ids of a container's own for this image",
+        reason=f"a layer is on a file system without id-mapped mounts ({filesystems})",
+        errno=number,
+        hint="load the image into the engine, or have its directory on ext4, xfs or btrfs",
+    )
+
+
+def _overlay_failure(step: NewOverlay | NewMappedOverlay, message: Message, root_dir: str) -> ContainerKitError:
+    if isinstance(step, NewMappedOverlay):
+        return _mapping_failure(step, message.error)
     filesystem = filesystem_of(root_dir)
     return RootDirectoryError(
         path=root_dir,
@@ -230,7 +244,7 @@ def _hint(step: Step, number: int) -> str | None:
             return "the host's own /proc is partly hidden (a container around this one?); unmask it there"
         case WriteProc():
             return "only sysctls of the container's own namespaces can be set"
-        case Rlimit():
+        case Rlimit() | RaiseLimit():
             return "a hard limit above the caller's own needs CAP_SYS_RESOURCE"
         case Capabilities() if number == errno.EPERM:
             return "a container cannot have capabilities that the caller has not itself (inside another container?)"

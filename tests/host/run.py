@@ -7,7 +7,8 @@
     guest     what is marked `guest` or `smoke`, in a virtual machine that has nothing but cgroup v2
     full      what is marked `guest_full`, in one that has all of it, and is emulated: slow
 
-Not as root, only what the present user can do is run. The last line is "N passed, N failed, N skipped".
+The virtual machines run beside the others, and what they say is shown when each is done. Not as root, only what the
+present user can do is run. The last line is "N passed, N failed, N skipped".
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ET
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -33,6 +36,8 @@ NOTHING_SELECTED = 5  # pytest's exit status
 
 class Run:
     """One pytest process, its report and what it counted."""
+
+    aside = False  # beside the others, and quiet until it is done
 
     def __init__(self, name: str, what: str, prefix: list[str], arguments: list[str]) -> None:
         """Describe the run: `prefix` is the command that leads to pytest's place."""
@@ -57,11 +62,16 @@ class Run:
         report = place / self.name / "report.xml"
         report.parent.mkdir()
         report.parent.chmod(0o777)  # the report is written by whoever runs the tests
-        print(f"\n── {self.name}: {self.what}", flush=True)
+        title = f"\n── {self.name}: {self.what}"
+        if not self.aside:
+            print(title, flush=True)
         prefix = [part.replace("{report}", str(report.parent)) for part in self.prefix]
         began = time.monotonic()
         command = [*prefix, *PYTEST, f"--junit-xml={report}", *self.arguments]
-        status = _call(command)
+        said = place / f"{self.name}.txt"
+        status = _call(command, said if self.aside else None)
+        if self.aside:
+            print(f"{title}\n{said.read_text(errors='replace')}", flush=True)
         self._read(report)
         if status not in (0, 1, NOTHING_SELECTED) or (status == 1 and not self.counts):
             self._fail(f"pytest ended with status {status}")
@@ -90,7 +100,13 @@ class Run:
         self.failures.append(reason)
 
 
-class EmulatedRun(Run):
+class GuestRun(Run):
+    """A run in a virtual machine."""
+
+    aside = True
+
+
+class EmulatedRun(GuestRun):
     """A run in the emulated guest, whose engine is installed on first use."""
 
     def obstacle(self) -> str:
@@ -100,13 +116,17 @@ class EmulatedRun(Run):
         return "" if done.returncode == 0 else f"no emulated guest: {' '.join(done.stderr.split()[:40])}"
 
 
-def _call(command: list[str]) -> int:
-    """Run pytest; one that hangs is ended, so that the sum is still told."""
-    with subprocess.Popen(command, cwd=CHECKOUT, stdin=subprocess.DEVNULL) as process:
+def _call(command: list[str], said: Path | None) -> int:
+    """Run pytest, with its output in a file or shown; one that hangs is ended, so that the sum is still told."""
+    with ExitStack() as stack:
+        output = None if said is None else stack.enter_context(said.open("wb"))
+        process = stack.enter_context(
+            subprocess.Popen(command, cwd=CHECKOUT, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        )
         try:
             return process.wait(LONGEST)
         except subprocess.TimeoutExpired:
-            print(f"   not done after {LONGEST} s: ended", flush=True)
+            print(f"   {command[0]}: not done after {LONGEST} s: ended", flush=True)
             process.terminate()
             return process.wait()
 
@@ -134,7 +154,7 @@ def plan_runs(arguments: list[str]) -> list[Run]:
         Run("root", "everything, as root", [], [*ordinary, *arguments]),
         Run("user", "a user with subordinate ids", [*as_user, "cktest"], [*ordinary, *STORIES, *arguments]),
         Run("plain", "a user with one id", [*as_user, "ckplain"], [*ordinary, *STORIES, *arguments]),
-        Run("guest", "nothing but cgroup v2", guest, ["-m", "guest or smoke", *STORIES, *arguments]),
+        GuestRun("guest", "nothing but cgroup v2", guest, ["-m", "guest or smoke", *STORIES, *arguments]),
         EmulatedRun("full", "all of cgroup v2", full, ["-m", "guest_full", *patient, *for_emulation(), *arguments]),
     ]
 
@@ -176,9 +196,17 @@ def main() -> int:
     runs = plan_runs(sys.argv[1:])
     with tempfile.TemporaryDirectory(prefix="ckrun", dir="/var/tmp") as place:
         Path(place).chmod(0o755)
-        for run in runs:
-            run.execute(Path(place))
+        with ThreadPoolExecutor(1) as beside:
+            guests = beside.submit(execute, [run for run in runs if run.aside], Path(place))
+            execute([run for run in runs if not run.aside], Path(place))
+            guests.result()
     return summarise(runs)
+
+
+def execute(runs: list[Run], place: Path) -> None:
+    """Do one run after the other."""
+    for run in runs:
+        run.execute(place)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from container_kit._spec.image_config import ImageConfig
 from container_kit._spec.mounts import Mount
 from container_kit._spec.paths import ContainerPath, HostPath
 from container_kit._spec.root_filesystem import OverlayLayers, RootFilesystem
-from container_kit._spec.security import CAPABILITIES, SeccompMode, Security
+from container_kit._spec.security import CAPABILITIES, SeccompMode, Security, UserNamespaceMode
 from container_kit._spec.ulimits import Ulimit
 
 texts = st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=40)
@@ -86,12 +86,15 @@ def _tmpfs(target: str, size: int) -> Mount:
     return Mount.tmpfs(target, size=size)
 
 
-def _security(added: frozenset[str], dropped: frozenset[str], *, nnp: bool, seccomp: SeccompMode) -> Security:
+def _security(
+    added: frozenset[str], dropped: frozenset[str], *, nnp: bool, seccomp: SeccompMode, userns: UserNamespaceMode
+) -> Security:
     return Security(
         cap_add=tuple(sorted(added)),
         cap_drop=tuple(sorted(dropped - added)),
         no_new_privileges=nnp,
         seccomp=seccomp,
+        userns=userns,
     )
 
 
@@ -103,7 +106,12 @@ mounts = st.lists(
 ).map(tuple)
 capability_names = st.frozensets(st.sampled_from(sorted(CAPABILITIES)), max_size=6)
 securities = st.builds(
-    _security, capability_names, capability_names, nnp=st.booleans(), seccomp=st.sampled_from(SeccompMode)
+    _security,
+    capability_names,
+    capability_names,
+    nnp=st.booleans(),
+    seccomp=st.sampled_from(SeccompMode),
+    userns=st.sampled_from(["host", "auto"]),
 )
 configs = st.builds(
     ContainerConfig,

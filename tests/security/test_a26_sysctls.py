@@ -12,7 +12,6 @@ from tests.security.rigs import Rig
 
 SYSCTLS = {
     "net.ipv4.ip_default_ttl": "42",
-    "net.core.somaxconn": "77",
     "kernel.msgmax": "4242",
     "fs.mqueue.msg_max": "8",
 }

@@ -31,7 +31,8 @@ def test_what_is_not_there_has_no_files() -> None:
         seen = [files.read("cpu.stat") for files in (missing, none)]
         numbers = [files.number("memory.max") for files in (missing, none)]
 
-        assert [None, None] == seen == numbers
+        assert [None, None] == seen
+        assert [None, None] == numbers
         assert {} == missing.counters("cpu.stat")
         assert missing.pressure("cpu.pressure") is None
 

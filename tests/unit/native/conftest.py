@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -82,10 +83,15 @@ def spawned(session_directory: Path) -> Path:
 
 
 @pytest.fixture
-def stand_in(spawned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def stand_in(spawned: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Put spawned.c in the monitor's place for one test."""
     monkeypatch.setattr(shim, "MONITOR_PROGRAM", spawned)
     monkeypatch.setattr(shim, "_programs", {})
+
+    yield
+
+    for program in shim._programs.values():
+        os.close(program.fd)
 
 
 @pytest.fixture(scope="session")

@@ -198,6 +198,7 @@ def test_program_that_cannot_be_executed_is_an_error(tmp_path: Path, monkeypatch
     assert open_fds() == before
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
+    os.close(shim._open_program("ck-monitor"))
 
 
 @pytest.mark.usefixtures("stand_in")

@@ -36,6 +36,7 @@ def test_program_that_cannot_be_executed_says_so_at_its_end(tmp_path: Path, monk
     with pytest.raises(OSError, match=os.strerror(errno.ENOEXEC)):
         starting.end()
     starting.end()
+    os.close(shim._open_program("ck-monitor"))
 
 
 @pytest.mark.usefixtures("stand_in")

@@ -165,8 +165,8 @@ def test_every_capability_means_those_that_the_caller_has_to_give() -> None:
     """Inside another container root may lack some; one that is named is asked for all the same, and the start fails."""
     facts = attrs.evolve(ROOT, capabilities=0b1011)
 
-    def effective(security: Security, **changes: bool) -> int:
-        plan = launch(ContainerConfig(security=security), facts=attrs.evolve(facts, **changes))
+    def effective(security: Security, *, rootless: bool = False) -> int:
+        plan = launch(ContainerConfig(security=security), facts=attrs.evolve(facts, rootless=rootless))
         return next(step.effective for step in plan.confine if isinstance(step, Capabilities))
 
     assert 0b1011 == effective(Security(cap_add=("ALL",)))

@@ -38,10 +38,9 @@ from container_kit._plan.ops import (
 )
 from container_kit._plan.plans import ExecPlan
 from container_kit._spec.container_config import ContainerConfig, ProcessConfig
-from container_kit._spec.facts import HostFacts
 from container_kit._spec.mounts import Mount
 from container_kit._spec.paths import ContainerPath
-from container_kit._spec.security import THERMAL_THROTTLE, Security
+from container_kit._spec.security import Security
 from tests.unit.plan.cases import HOST_LAYERS, MOUNTS, ROOT, ROOTLESS, SINGLE_ID, execute, launch
 
 StepType = TypeVar("StepType", bound=Step)
@@ -265,37 +264,6 @@ def test_hidden_and_read_only_paths_are_those_of_the_config() -> None:
     assert SetMountAttr(slot=empty, attributes=MountAttr.READ_ONLY) in plan.gather
     null = next(step for step in plan.gather if isinstance(step, OpenSubtree) and step.slot == masks[0].null)
     assert null.path == "null"
-
-
-def test_the_throttle_counters_of_every_cpu_are_hidden_where_the_host_has_them() -> None:
-    """One directory a CPU, in the place of the pattern; who hides other paths hides none of them."""
-    throttles = tuple(ContainerPath(f"/sys/devices/system/cpu/cpu{n}/thermal_throttle") for n in (0, 1))
-    facts = attrs.evolve(ROOT, thermal_throttle=throttles)
-    own = Security(masked_paths=(ContainerPath("/a"),))
-
-    hidden = [step.path for step in steps_of(launch(facts=facts), Mask)]
-    without = [step.path for step in steps_of(launch(), Mask)]
-
-    assert list(throttles) == [path for path in hidden if path not in without]
-    assert THERMAL_THROTTLE not in (*hidden, *without)
-    assert ["/a"] == [step.path for step in steps_of(launch(ContainerConfig(security=own), facts=facts), Mask)]
-
-
-@pytest.mark.parametrize("facts", [ROOT, ROOTLESS], ids=["root", "rootless"])
-def test_only_a_privileged_container_may_write_to_sys(facts: HostFacts) -> None:
-    """Every capability alone does not do it: /sys and the cgroups stay read-only."""
-    security = {"all": Security(cap_add=("ALL",)), "privileged": Security.privileged()}
-
-    read_only = {
-        name: [
-            bool(step.attributes & MountAttr.READ_ONLY)
-            for step in launch(ContainerConfig(security=one), facts=facts).gather
-            if isinstance(step, NewFilesystem) and step.fstype in ("sysfs", "cgroup2")
-        ]
-        for name, one in security.items()
-    }
-
-    assert {"all": [True, True], "privileged": [False, False]} == read_only
 
 
 def test_sysctls_are_written_to_a_proc_that_the_container_has_never_seen() -> None:

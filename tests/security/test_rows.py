@@ -33,3 +33,14 @@ def test_every_row_has_tests() -> None:
 def test_no_test_is_named_after_a_row_that_there_is_not() -> None:
     """A typing error would hide a row that has no test."""
     assert [] == sorted(set(rows_with_tests()) - set(ROWS))
+
+
+def test_every_test_that_the_threat_model_names_is_there() -> None:
+    """A promise whose test was renamed or removed is no promise."""
+    text = (TESTS.parent / "docs" / "security.md").read_text(encoding="utf-8")
+    named = re.findall(r"`([\w/*]*test_[\w*]+\.py)`", text)
+
+    missing = [name for name in named if not list(TESTS.parent.glob(name if "/" in name else f"tests/security/{name}"))]
+
+    assert len(named) > 30
+    assert [] == missing

@@ -58,26 +58,26 @@ struct ck_step {
 //      name                code  format
 #define CK_OPS(X)                                                                                            \
     /* gather: new namespaces, old root, working directory = the container's directory */                    \
-    X(NEW_FILESYSTEM, 1, "spuS")    /* slot, fstype, mount attributes, options "k" | "k=v" */                \
-    X(NEW_OVERLAY, 2, "sSppuS")     /* slot, lower dirs (topmost first), upper, work, form, options */       \
-    X(OPEN_TREE, 3, "spu")          /* slot, host path, recursive */                                         \
-    X(OPEN_SUBTREE, 4, "ssp")       /* slot, of this slot, the entry at this path */                         \
-    X(SET_MOUNT_ATTR, 5, "suu")     /* slot, mount attributes to set, recursive */                           \
-    X(SLOT_DIR, 6, "spu")           /* slot, relative path, mode */                                          \
-    X(SLOT_FILE, 7, "spub")         /* slot, relative path, mode, contents */                                \
-    X(SLOT_NODE, 8, "spuuu")        /* slot, relative path, mode with type, major, minor */                  \
-    X(SLOT_SYMLINK, 9, "spp")       /* slot, relative path, target */                                        \
-    X(WRITE_PROC, 10, "spb")        /* slot of a proc mount, path below it, contents */                      \
-    X(LOOPBACK_UP, 11, "")          /* bring lo up in the new network namespace */                           \
-    X(JOIN_NAMESPACES, 12, "u")     /* namespaces of the target pidfd */                                     \
-    X(PARENT_DEATH_SIGNAL, 13, "u") /* signal */                                                             \
-    X(START_SESSION, 14, "")        /* setsid */                                                             \
-    X(PROCESS_FILE, 15, "pb")       /* path below the host's /proc/self, contents; own memory */             \
-    X(MAKE_USER_NAMESPACE, 16, "sbb") /* slot, uid map, gid map */                                           \
-    X(RAISE_LIMIT, 17, "uU")          /* resource, hard limit it has at least */                             \
+    X(NEW_FILESYSTEM, 1, "spuS")          /* slot, fstype, mount attributes, options "k" | "k=v" */          \
+    X(NEW_OVERLAY, 2, "sSppuS")           /* slot, lower dirs (topmost first), upper, work, form, options */ \
+    X(OPEN_TREE, 3, "spu")                /* slot, host path, recursive */                                   \
+    X(OPEN_SUBTREE, 4, "ssp")             /* slot, of this slot, the entry at this path */                   \
+    X(SET_MOUNT_ATTR, 5, "suu")           /* slot, mount attributes to set, recursive */                     \
+    X(SLOT_DIR, 6, "spu")                 /* slot, relative path, mode */                                    \
+    X(SLOT_FILE, 7, "spub")               /* slot, relative path, mode, contents */                          \
+    X(SLOT_NODE, 8, "spuuu")              /* slot, relative path, mode with type, major, minor */            \
+    X(SLOT_SYMLINK, 9, "spp")             /* slot, relative path, target */                                  \
+    X(WRITE_PROC, 10, "spb")              /* slot of a proc mount, path below it, contents */                \
+    X(LOOPBACK_UP, 11, "")                /* bring lo up in the new network namespace */                     \
+    X(JOIN_NAMESPACES, 12, "u")           /* namespaces of the target pidfd */                               \
+    X(PARENT_DEATH_SIGNAL, 13, "u")       /* signal */                                                       \
+    X(START_SESSION, 14, "")              /* setsid */                                                       \
+    X(PROCESS_FILE, 15, "pb")             /* path below the host's /proc/self, contents; own memory */       \
+    X(MAKE_USER_NAMESPACE, 16, "sbb")     /* slot, uid map, gid map */                                       \
+    X(RAISE_LIMIT, 17, "uU")              /* resource, hard limit it has at least */                         \
     X(NEW_MAPPED_OVERLAY, 18, "sSppuSsu") /* as NEW_OVERLAY, slot of a user namespace, lowers as well */     \
-    X(ENTER_USER_NAMESPACE, 19, "su") /* slot; the process that goes on has these new namespaces */          \
-    X(SLOT_TARGET, 26, "spu")         /* slot, path inside, whether a directory: made if missing */          \
+    X(ENTER_USER_NAMESPACE, 19, "su")     /* slot; the process that goes on has these new namespaces */      \
+    X(SLOT_TARGET, 26, "spu")             /* slot, path inside, whether a directory: made if missing */      \
     /* the change of root */                                                                                 \
     X(PIVOT, 20, "s") /* slot becomes /; the old root is detached */                                         \
     /* attach: inside the new root */                                                                        \
@@ -104,6 +104,7 @@ struct ck_step {
     X(ENTER_PID_NAMESPACE, 54, "") /* joined before; go on in a child inside, with memory of its own */      \
     X(SESSION_KEYRING, 56, "")     /* a new one: the caller's keys are out of reach */                       \
     X(FLAGGED_SECCOMP, 57, "bu")   /* struct sock_filter array, CK_FILTER flags */                           \
+    X(NULL_STDIO, 58, "")          /* the host's null device as stdio becomes the container's */             \
     X(EXEC, 60, "SSS")             /* candidate paths, argv, env */
 
 enum ck_op {
@@ -144,12 +145,12 @@ enum ck_op {
 #define CK_NS_CGROUP 0x40u
 
 // FORK_INIT
+#define CK_INIT_SUBREAPER 0x1u // not PID 1: adopt orphans, and end them all on SIGUSR1
+#define CK_INIT_DUMPABLE 0x2u  // its /proc entry and namespaces are open to the user it belongs to (prctl(2))
+
 // FLAGGED_SECCOMP
 #define CK_FILTER_LOG 0x1u        // refused calls are told to the kernel's audit log
 #define CK_FILTER_SPEC_ALLOW 0x2u // without the mitigation of speculative store bypass
-
-#define CK_INIT_SUBREAPER 0x1u // not PID 1: adopt orphans, and end them all on SIGUSR1
-#define CK_INIT_DUMPABLE 0x2u  // its /proc entry and namespaces are open to the user it belongs to (prctl(2))
 
 // RLIMIT resources are Linux's own numbers on x86-64 and arm64 (asm-generic).
 
@@ -180,7 +181,7 @@ enum ck_op {
 #define CK_SET_REMOVE_ONLY 0x400u   // run nothing: remove container_dir and runtime_dir, say EXITED, exit
 #define CK_SET_KEEP_STATE 0x800u    // with CK_SET_REMOVE: the state file stays, to say how it ended
 #define CK_SET_ENTER_CGROUP 0x1000u // join the cgroup by its cgroup.procs rather than by CLONE_INTO_CGROUP
-#define CK_SET_STAGES 0x2000u // the plan has ENTER_USER_NAMESPACE: what goes on there is init
+#define CK_SET_STAGES 0x2000u       // the plan has ENTER_USER_NAMESPACE: what goes on there is init
 
 #define CK_RESTART_NO 0u
 #define CK_RESTART_ALWAYS 1u
@@ -194,10 +195,9 @@ enum ck_op {
 #define CK_FD_STDIN 6  // CK_SET_DIRECT
 #define CK_FD_STDOUT 7
 #define CK_FD_STDERR 8
-#define CK_FD_DEVICES                                                                                        \
-    9                // a device filter for each of the container's cgroups (BPF_CGROUP_DEVICE), when present
-#define CK_FD_IDS 10 // a lock on the container's ids: held, never used, when present
-#define CK_FD_COUNT 8u // 3 … 10
+#define CK_FD_DEVICES 9 // a filter for each of the container's cgroups (BPF_CGROUP_DEVICE), when present
+#define CK_FD_IDS 10    // a lock on the container's ids: held, never used, when present
+#define CK_FD_COUNT 8u  // 3 … 10
 
 // ---- what a launch came to -------------------------------------------------------
 // Written by the process that executes the plan, in memory it shares with the monitor.
@@ -213,8 +213,8 @@ struct ck_outcome {
     uint32_t step;
     int32_t error;   // errno, positive
     uint32_t detail; // EXEC: 1 + index of a candidate that exists although the exec said ENOENT
-    int32_t pid;     // ENTER_PID_NAMESPACE, ENTER_USER_NAMESPACE: the process that went on, seen from the monitor
-    uint32_t ready;  // futex: the monitor sets 1 when READY may pass
+    int32_t pid; // ENTER_PID_NAMESPACE, ENTER_USER_NAMESPACE: the process that went on, seen from the monitor
+    uint32_t ready;                          // futex: the monitor sets 1 when READY may pass
     uint64_t began_ns, confined_ns, exec_ns; // monotonic: first instruction, first confine step, EXEC
 };
 

@@ -75,6 +75,9 @@ int ck_root(struct ck_run *run);
 void ck_forget_root(struct ck_run *run);
 int ck_open_inside(struct ck_run *run, const char *path, int flags, uint64_t resolve);
 
+// 0, or -ENODEV for anything but a null device.
+int ck_check_null_device(int fd);
+
 // ops_process.c
 int ck_start_session(void); // 0 when leader of one already
 uint64_t ck_namespace_flags(uint64_t ours);

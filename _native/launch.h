@@ -43,8 +43,9 @@ int ck_launch_prepare(struct ck_launch *launch);
 
 // clone3 the child. Returns its pid in the caller's namespace, or -errno. *pidfd gets a CLOEXEC pidfd.
 // The child has default signal dispositions and, at exec, an empty signal mask.
-// With ENTER_PID_NAMESPACE the process that goes on is another one: its pid is outcome->pid once the
-// report socket says EOF or the cloned one was reaped; it is a child of the caller too (CLONE_PARENT).
+// With ENTER_PID_NAMESPACE or ENTER_USER_NAMESPACE the process that goes on is another one: its pid is
+// outcome->pid once the report socket says EOF or the cloned one was reaped; it is a child of the caller
+// too (CLONE_PARENT).
 long ck_launch_clone(struct ck_launch *launch, int *pidfd);
 
 // Let READY pass (sets outcome->ready and wakes the child).

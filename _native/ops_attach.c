@@ -119,8 +119,14 @@ int ck_do_MAKE_DIR(struct ck_run *run, struct ck_field *field) {
 
 // ---- hiding and write-protecting -------------------------------------------------------------
 
-static bool is_null_device(const struct statx *stat) {
-    return (stat->stx_mode & S_IFMT) == S_IFCHR && stat->stx_rdev_major == 1 && stat->stx_rdev_minor == 3;
+int ck_check_null_device(int fd) {
+    struct statx stat;
+    int err = stat_fd(fd, &stat);
+    if (err < 0)
+        return err;
+    bool is_null =
+        (stat.stx_mode & S_IFMT) == S_IFCHR && stat.stx_rdev_major == 1 && stat.stx_rdev_minor == 3;
+    return is_null ? 0 : -ENODEV;
 }
 
 // Absent, or below something that is no directory: nothing to hide or protect.
@@ -145,9 +151,9 @@ int ck_do_MASK(struct ck_run *run, struct ck_field *field) {
     struct statx stat;
     if (null->fd < 0 || empty->fd < 0)
         return -EBADF;
-    int err = stat_fd(null->fd, &stat);
-    if (err < 0 || !is_null_device(&stat)) // what hides must not be the container's idea of it
-        return err < 0 ? err : -ENODEV;
+    int err = ck_check_null_device(null->fd); // what hides must not be the container's idea of it
+    if (err < 0)
+        return err;
     CK_CLOSE int target = ck_open_inside(run, field[2].text.at, O_PATH, CK_INSIDE);
     if (target < 0)
         return is_absent(target) ? 0 : target;

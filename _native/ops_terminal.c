@@ -1,4 +1,5 @@
-// ops_terminal.c: a pty of the container's own devpts as stdio and controlling terminal.
+// ops_terminal.c: stdio of the container's own: a pty of its devpts, which is the controlling terminal as well,
+// or its null device.
 #include <asm/ioctls.h>
 #include <asm/termios.h>
 #include <linux/errno.h>
@@ -84,4 +85,40 @@ int ck_do_TERMINAL(struct ck_run *run, struct ck_field *field) {
     for (int fd = 0; err == 0 && fd < 3; fd++)
         err = ck_status(CK_SYS3(__NR_dup3, slave, fd, 0));
     return err < 0 ? err : send_master(run->report, master);
+}
+
+// ---- the null device ------------------------------------------------------------------------
+
+// Who runs in the container already may have put something else in its place, and wait for us to open it.
+static int open_own_null(struct ck_run *run) {
+    CK_CLOSE int null = ck_open_inside(run, "/dev/null", O_RDWR | O_NOCTTY | O_NONBLOCK, CK_INSIDE_ORDINARY);
+    int err = null < 0 ? null : ck_check_null_device(null);
+    if (err == 0)
+        err = ck_status(CK_SYS3(__NR_fcntl, null, F_SETFL, 0));
+    return err < 0 ? err : ck_steal_fd(&null);
+}
+
+// What nobody can write to reads like the null device.
+static int open_empty_pipe(void) {
+    int ends[2];
+    long err = CK_SYS2(__NR_pipe2, ends, O_CLOEXEC);
+    if (err < 0)
+        return (int)err;
+    ck_close(ends[1]);
+    return ends[0];
+}
+
+// Through a descriptor of the host's node, root in a container would change the mode and the owner of that.
+int ck_do_NULL_STDIO(struct ck_run *run, struct ck_field *field) {
+    int err = 0;
+    (void)field;
+    for (int fd = 0; err == 0 && fd < 3; fd++) {
+        if (ck_check_null_device(fd) < 0)
+            continue;
+        CK_CLOSE int own = open_own_null(run);
+        if (own < 0 && fd == 0)
+            own = open_empty_pipe();
+        err = own < 0 ? own : ck_status(CK_SYS3(__NR_dup3, own, fd, 0));
+    }
+    return err;
 }

@@ -150,7 +150,7 @@ class Container(Contents, Interior):
     @property
     def plan(self) -> LaunchPlan:
         """What a start of it does, step by step; `print(container.plan)` is meant for people."""
-        spec = launch.with_devices(self._site, _start.specification_of(self._look().record))
+        spec = launch.with_devices(self._site, _start.specification_of(self._site, self._look().record))
         return launch.compile_plan(self._site, spec)
 
     def inspect(self) -> Inspection:
@@ -277,7 +277,7 @@ class Container(Contents, Interior):
             UnsupportedHostError: this host, or the place where it runs, cannot keep such a limit; the hint says more.
             CgroupError: the kernel refused a value; everything is as it was.
         """
-        update(self._site, self._look(), resources=resources, restart=restart)
+        update(self._site, self.id, resources=resources, restart=restart)
 
     def rename(self, name: str) -> None:
         """Give it another name.

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from container_kit._linux import kernel, processes
-from container_kit._runtime.control_groups import find_given_parent
+from container_kit._runtime.cgroup_places import find_given_parent
 from container_kit._runtime.failures import typed_refusals
 from container_kit._runtime.probes import find_capabilities, find_host_facts
 from container_kit._runtime.reconcile import Problem, reconcile
@@ -73,8 +73,8 @@ class Engine:
             home.make()
             database = Database(home.database)
             try:
-                self.site = Site(home, database, _host_facts(home, database, boot), registries)
-                self.site.given_cgroup_parent = given
+                facts = _host_facts(home, database, boot)
+                self.site = Site(home, database, facts, registries=registries, cgroup_parent=given)
                 reconcile(self.site)
             except BaseException:
                 database.close()

@@ -281,11 +281,11 @@ class Interior:
         record = records.get(self._site.database, self.id)
         state = read_state(self._site.home.state_file(record.id))
         if record.phase is Phase.STARTED and state is not None and state.phase == "running" and state.init is not None:
-            return _start.specification_of(record), state.init.pid
+            return _start.specification_of(self._site, record), state.init.pid
         seen = self._look()
         check_transition(action, seen.status, seen.record.name)
         assert seen.init is not None
-        return _start.specification_of(seen.record), seen.init.pid
+        return _start.specification_of(self._site, seen.record), seen.init.pid
 
     def _examined(self) -> Look:
         seen = self._look()

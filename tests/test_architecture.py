@@ -20,7 +20,7 @@ import pytest
 
 import container_kit
 from container_kit import errors
-from container_kit._plan import ops, settings
+from container_kit._plan import flags, ops, settings
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "container_kit"
@@ -238,6 +238,7 @@ def enum_of_header(prefix: str) -> dict[str, int]:
         ("ATTACH", ops.AttachHow),
         ("NS", ops.Namespace),
         ("INIT", ops.InitFlag),
+        ("FILTER", flags.FilterFlag),
         ("SET", settings.MonitorFlag),
         ("RESTART", settings.Restart),
     ],

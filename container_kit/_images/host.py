@@ -20,7 +20,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from container_kit._images.mountpoints import build_mountpoints
-from container_kit._spec.paths import ContainerPath, HostPath, parse_host_path
+from container_kit._spec.paths import ContainerPath, HostPath, parse_container_path, parse_host_path
 from container_kit._spec.root_filesystem import OverlayLayers, RootFilesystem
 from container_kit.errors import InvalidSpecError
 
@@ -187,8 +187,9 @@ def _is_real_directory(path: str) -> bool:
 
 
 def _included(given: str | os.PathLike[str]) -> HostPath:
-    path = parse_host_path(given, "include")
-    if path in _NEVER_INCLUDED:
+    # It is a path in the container, too: one name for one place.
+    path = HostPath(parse_container_path(parse_host_path(given, "include"), "include"))
+    if os.path.realpath(path) in {os.path.realpath(private) for private in _NEVER_INCLUDED}:
         raise InvalidSpecError(field="include", value=path, reason="shows private parts of the host as a whole")
     if not os.path.isdir(path):
         raise InvalidSpecError(field="include", value=path, reason="is not a directory")
@@ -206,4 +207,4 @@ def _with_interpreter(path: HostPath) -> tuple[HostPath, ...]:
     prefix = os.path.dirname(os.path.realpath(homes[0])) if homes else sys.base_prefix
     if prefix in ("/", "/usr", "/usr/local") or not os.path.isdir(prefix):
         return (path,)
-    return (path, HostPath(prefix))
+    return (path, _included(prefix))

@@ -47,16 +47,6 @@ def read_values(path: str, file: str) -> dict[str, int]:
         return {}
 
 
-def read_number(path: str, file: str) -> int | None:
-    """Read a file that holds one number; None when it is missing or says `max`."""
-    try:
-        with open(f"{path}/{file}", encoding="ascii") as opened:
-            text = opened.read().strip()
-    except OSError:
-        return None
-    return int(text) if text.isdigit() else None
-
-
 def freeze(path: str, *, frozen: bool, timeout: float = 10.0) -> None:
     """Freeze or thaw every process in the cgroup and wait until the kernel says it is so.
 

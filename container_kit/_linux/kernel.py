@@ -10,6 +10,8 @@ from container_kit.errors import UnsupportedHostError
 
 OLDEST = (5, 15)
 
+_SECCOMP_ACTIONS = "/proc/sys/kernel/seccomp/actions_avail"
+
 
 def require_linux() -> None:
     """Raise unless this is Linux, new enough.
@@ -36,3 +38,12 @@ def kernel_version(release: str | None = None) -> tuple[int, int]:
     """Return (major, minor) of a kernel release, of the running one by default (uname(2))."""
     match = re.match(r"(\d+)\.(\d+)", os.uname().release if release is None else release)
     return (int(match[1]), int(match[2])) if match else (0, 0)
+
+
+def seccomp_actions() -> tuple[str, ...]:
+    """Return what system call filters may answer here (seccomp(2)); nothing where the kernel has no filters."""
+    try:
+        with open(_SECCOMP_ACTIONS, encoding="ascii") as file:
+            return tuple(file.read().split())
+    except OSError:
+        return ()

@@ -12,6 +12,7 @@ import fcntl
 import functools
 import importlib
 import os
+import signal
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -139,6 +140,10 @@ class Starting:
             return
         _checked(_load().lib.ck_spawn_end(spawned))
 
+    def give_up(self) -> None:
+        """End the program and reap it, in place of its owner: it has begun nothing. Not after `end`."""
+        _give_up(self._spawned.pop())
+
 
 def begin_monitor(fds: Sequence[int]) -> Starting:
     """Start a monitor process without waiting for its exec; see `spawn_program`.
@@ -150,8 +155,12 @@ def begin_monitor(fds: Sequence[int]) -> Starting:
         The process, to be waited for by the caller, and its pidfd, to be closed by the caller.
     """
     spawned = _new_spawned()
-    _checked(_load().lib.ck_spawn_begin(*_spawn_arguments("ck-monitor", fds), spawned))
-    return Starting(spawned)
+    try:
+        _checked(_load().lib.ck_spawn_begin(*_spawn_arguments("ck-monitor", fds), spawned))
+        return Starting(spawned)
+    except BaseException:
+        _give_up(spawned)  # an interrupt: nobody will hear of the program
+        raise
 
 
 def spawn_program(name: Literal["ck-monitor", "ck-files"], fds: Sequence[int]) -> tuple[int, int]:
@@ -167,6 +176,16 @@ def spawn_program(name: Literal["ck-monitor", "ck-files"], fds: Sequence[int]) -
     spawned = _new_spawned()
     _checked(_load().lib.ck_spawn(*_spawn_arguments(name, fds), spawned))
     return cast("_Spawned", spawned).pid, cast("_Spawned", spawned).pidfd
+
+
+def _give_up(spawned: object) -> None:
+    pid, pidfd = cast("_Spawned", spawned).pid, cast("_Spawned", spawned).pidfd
+    if pid <= 0:
+        return  # it was not started
+    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    os.close(pidfd)
+    _load().lib.ck_spawn_end(spawned)
 
 
 def _new_spawned() -> object:

@@ -4,7 +4,7 @@ Theory of operation, the order:
 
 1. keys, limits and the bounding set, while we still have the privileges they take;
 2. groups, gid, uid; a change of uid forgets the parent-death signal, so it is set again;
-3. the working directory, entered as the user and with the user's privileges only; one that joins
+3. the working directory and /dev/null, opened as the user and with the user's privileges only; one that joins
    a running container is seen by those inside from here on, and has no more rights than they;
 4. no_new_privs and the filter as late as possible: whatever comes after passes it. Without
    no_new_privs a filter takes CAP_SYS_ADMIN, so it comes before the identity (seccomp(2));
@@ -29,6 +29,7 @@ from container_kit._plan.ops import (
     Groups,
     InitFlag,
     NoNewPrivs,
+    NullStdio,
     ParentDeathSignal,
     Rlimit,
     SessionKeyring,
@@ -83,6 +84,7 @@ def confine_steps(
         Capabilities(effective=capabilities if identity.uid == 0 else 0),
         ParentDeathSignal(signal=SIGKILL),
         Chdir(path=working_dir),
+        *((NullStdio(),) if terminal is None else ()),
         *((EnterPidNamespace(), ParentDeathSignal(signal=SIGKILL)) if joins else ()),
         StartSession(),
         *((NoNewPrivs(), *filters) if late else ()),
@@ -112,7 +114,7 @@ def check_identity(identity: Identity, facts: HostFacts) -> None:
 
 def _capabilities(security: Security, facts: HostFacts) -> int:
     # "ALL" is what there is. One that was named and cannot be given makes the start fail.
-    own_namespace = facts.rootless or security.userns == "auto"
+    own_namespace = facts.rootless or security.has_own_ids
     bounded = ALL in security.cap_add and not own_namespace
     return security.capability_mask & facts.capabilities if bounded else security.capability_mask
 

@@ -153,6 +153,13 @@ class FlaggedSeccomp(Step):
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
+class NullStdio(Step):
+    """Have the container's /dev/null as stdio where it is the host's: nobody inside may change that one's mode."""
+
+    CODE = 58
+
+
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Exec(Step):
     """Execute the first of `candidates` that exists (execve(2))."""
 

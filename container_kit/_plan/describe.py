@@ -60,6 +60,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "FlaggedSeccomp": "install a system call filter of {program}: {flags}",
     "Terminal": "open a terminal of {devpts}, {rows} rows, {columns} columns",
     "Chdir": "change to directory {path}",
+    "NullStdio": "use the container's /dev/null as stdio",
     "Umask": "set the umask {mask}",
     "ForkInit": "stay behind as init[ ({flags})], go on in a child",
     "Ready": "wait until the monitor has recorded this process",

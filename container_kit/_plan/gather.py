@@ -128,7 +128,7 @@ def _network_sysctls(id_map: IdMap) -> dict[str, str]:
 
 def _dev(gathering: Gathering, config: ContainerConfig, facts: HostFacts) -> int:
     dev = gathering.slot()
-    in_user_namespace = facts.rootless or config.security.userns == "auto"
+    in_user_namespace = facts.rootless or config.security.has_own_ids
     no_others = MountAttr.NODEV if is_bound(config, in_user_namespace=in_user_namespace) else MountAttr.NONE
     attributes = MountAttr.NOSUID | MountAttr.STRICTATIME | no_others
     gathering.add(NewFilesystem(slot=dev, fstype="tmpfs", attributes=attributes, options=("mode=755", "size=65536k")))
@@ -165,7 +165,7 @@ def _below_dev(gathering: Gathering, config: ContainerConfig, facts: HostFacts, 
 def _sys(gathering: Gathering, config: ContainerConfig, facts: HostFacts) -> None:
     attributes = _LOCKED_DOWN | (MountAttr.NONE if config.security.is_privileged else MountAttr.READ_ONLY)
     sys = gathering.slot()
-    if (facts.rootless or config.security.userns == "auto") and config.network == "host":
+    if (facts.rootless or config.security.has_own_ids) and config.network == "host":
         # sysfs shows a network namespace; mounting it needs privileges in that namespace's owner.
         gathering.add(
             OpenTree(slot=sys, source=HostPath("/sys")),

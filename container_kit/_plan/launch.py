@@ -37,11 +37,11 @@ from container_kit._plan.ops import (
     SlotDir,
     SlotFile,
 )
-from container_kit._plan.own_files import own_files
 from container_kit._plan.plans import ExecPlan as ExecPlan
 from container_kit._plan.plans import LaunchPlan as LaunchPlan
 from container_kit._plan.plans import ProbePlan as ProbePlan
 from container_kit._plan.process import argv_of, environment_of, exec_step, working_dir_of
+from container_kit._plan.process_files import process_files
 from container_kit._plan.slots import Gathering
 from container_kit._plan.stages import facts_inside, in_two_stages
 from container_kit._spec.container_config import ContainerConfig, ProcessConfig
@@ -117,10 +117,10 @@ def compile_exec_plan(
     environment = environment_of(
         config, image, hostname=config.hostname or "", home=identity.home, terminal=process.tty, process=process
     )
-    own_user = Namespace.USER if config.security.userns == "auto" else Namespace(0)
+    own_user = Namespace.USER if config.security.has_own_ids else Namespace(0)
     return ExecPlan(
         gather=(
-            *own_files(config),
+            *process_files(config),
             JoinNamespaces(namespaces=_namespaces(config) | own_user),
             ParentDeathSignal(signal=SIGKILL),
         ),
@@ -164,15 +164,15 @@ def _constant_part(
     volatile: bool,  # noqa: FBT001  # the cache's key
 ) -> _ConstantPart:
     working_dir = working_dir_of(config, image)
-    facts, has_own_ids = facts_inside(facts, config.security, identity), config.security.userns == "auto"
+    facts, has_own_ids = facts_inside(facts, config.security, identity), config.security.has_own_ids
     gathering, null = gather_filesystems(config=config, root=root, facts=facts, volatile=volatile)
     etc, empty = _scratch(gathering)
     etc_shown = frozenset(etc_files.ALL - gathering.places.keys())
     if etc_files.RESOLV_CONF in etc_shown:
         gathering.add(SlotFile(slot=etc, path="resolv.conf", mode=0o644, contents=facts.resolv_conf))
     gather, last = tuple(gathering.steps), len(gathering.steps)
-    _show_files(gathering, etc, etc_shown)
-    gather, namespaces = (*own_files(config), *gather), _namespaces(config)
+    _show_files(gathering, etc, etc_shown, read_only=config.read_only)
+    gather, namespaces = (*process_files(config), *gather), _namespaces(config)
     if has_own_ids:
         gather = in_two_stages(
             gather,
@@ -229,11 +229,13 @@ def _scratch(gathering: Gathering) -> tuple[int, int]:
     return etc, empty
 
 
-def _show_files(gathering: Gathering, etc: int, own_files: frozenset[ContainerPath]) -> None:
-    """Gather each file in the small tmpfs as a mount of its own."""
+def _show_files(gathering: Gathering, etc: int, own_files: frozenset[ContainerPath], *, read_only: bool) -> None:
+    """Gather each file in the small tmpfs as a mount of its own; with a read-only root they are, too, as in Docker."""
     for target in sorted(own_files):
         slot = gathering.slot()
         gathering.add(OpenSubtree(slot=slot, of=etc, path=target.removeprefix("/etc/")))
+        if read_only:
+            gathering.add(SetMountAttr(slot=slot, attributes=MountAttr.READ_ONLY))
         gathering.place(slot, target, AttachHow.MAKE_FILE)
 
 

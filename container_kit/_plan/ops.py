@@ -23,6 +23,7 @@ from container_kit._plan.confine_ops import Gid as Gid
 from container_kit._plan.confine_ops import Groups as Groups
 from container_kit._plan.confine_ops import Hostname as Hostname
 from container_kit._plan.confine_ops import NoNewPrivs as NoNewPrivs
+from container_kit._plan.confine_ops import NullStdio as NullStdio
 from container_kit._plan.confine_ops import Ready as Ready
 from container_kit._plan.confine_ops import Rlimit as Rlimit
 from container_kit._plan.confine_ops import Seccomp as Seccomp
@@ -262,6 +263,6 @@ ConfineStep: TypeAlias = (
     Hostname | Rlimit | BoundingSet | Groups | Gid | Uid | Capabilities | NoNewPrivs | Seccomp
     | Terminal | Chdir | Umask | ParentDeathSignal | StartSession | EnterPidNamespace | ForkInit | Ready
     | SessionKeyring
-    | FlaggedSeccomp
+    | FlaggedSeccomp | NullStdio
 )  # fmt: skip
 AnyStep: TypeAlias = GatherStep | Pivot | AttachStep | ConfineStep | Exec

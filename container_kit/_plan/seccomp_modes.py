@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from container_kit._plan.default_profile import DEFAULT_PROFILE, DOCKER_PROFILE, STRICT_PROFILE
 from container_kit._plan.ops import FlaggedSeccomp, Seccomp
 from container_kit._plan.seccomp import SeccompProfile, compile_seccomp, supported_machines
+from container_kit._plan.seccomp_profiles import DEFAULT_PROFILE, DOCKER_PROFILE, STRICT_PROFILE
 from container_kit._spec.facts import HostFacts
 from container_kit._spec.security import SeccompFile, SeccompMode, Security
 from container_kit.errors import UnsupportedHostError

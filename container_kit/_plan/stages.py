@@ -54,7 +54,7 @@ def facts_inside(facts: HostFacts, security: Security, identity: Identity) -> Ho
 
     What its ids are outside is not known yet: they are counted from 0 there.
     """
-    if security.userns == "host":
+    if not security.has_own_ids:
         return facts
     if facts.rootless:
         id_map = IdMap(uids=_few_ids({identity.uid}), gids=_few_ids({identity.gid, *identity.groups}))

@@ -41,11 +41,7 @@ def choose_group(site: Site, container_id: str, config: ContainerConfig) -> Cont
     if not needed:
         parent = given or site.cgroup_parent
         return None if parent is None else ControlGroup(parent=parent, name=name)
-    tree = cgroup_tree.find_tree()
-    parent = _find_place(tree, given, needed)
-    if tree is None or parent is None:
-        raise refusal(find_missing_below(given, needed))
-    check_cpuset(parent, resources)
+    tree, parent = _place_for(given, needed, resources)
     writes = compile_cgroup_writes(resources, find_devices(site, resources))
     cgroup_tree.enable_controllers(tree, parent, needed)
     return ControlGroup(parent=parent, name=name, writes=writes)
@@ -59,9 +55,9 @@ def check_limits(site: Site, config: ContainerConfig) -> None:
     """
     if config.cgroup_parent is None and config.resources == _NO_LIMITS:
         return
-    missing = find_missing(site, config)
-    if missing:
-        raise refusal(missing)
+    given, needed = _given_parent(site, config), controllers_of(config.resources)
+    if needed:
+        _place_for(given, needed, config.resources)
     find_devices(site, config.resources)
 
 
@@ -138,6 +134,16 @@ def check_cpuset(parent: str, resources: Resources) -> None:
 
 def _given_parent(site: Site, config: ContainerConfig) -> str | None:
     return site.given_cgroup_parent if config.cgroup_parent is None else find_given_parent(config.cgroup_parent)
+
+
+def _place_for(given: str | None, needed: frozenset[str], resources: Resources) -> tuple[Tree, str]:
+    """Return the directory whose groups can keep the limits, and the tree it is in; raise if there is none."""
+    tree = cgroup_tree.find_tree()
+    parent = _find_place(tree, given, needed)
+    if tree is None or parent is None:
+        raise refusal(find_missing_below(given, needed))
+    check_cpuset(parent, resources)
+    return tree, parent
 
 
 def _find_place(tree: Tree | None, given: str | None, needed: frozenset[str]) -> str | None:

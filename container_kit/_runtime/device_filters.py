@@ -18,6 +18,8 @@ from container_kit._plan.device_filter import device_filter_of
 from container_kit._spec.container_config import ContainerConfig
 from container_kit.errors import UnsupportedHostError
 
+REMEDY = "use a kernel with CONFIG_CGROUP_BPF and run with CAP_BPF and CAP_NET_ADMIN of the host"
+
 _KEPT = 16
 _UNAVAILABLE = (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EINVAL)
 
@@ -83,8 +85,7 @@ def open_filter(filters: DeviceFilters, config: ContainerConfig, *, in_cgroup: b
     if refusal is None:
         reason, hint = "there are no control groups", "mount cgroup2; Engine.capabilities() says what is missing"
     else:
-        reason = "the kernel refuses device filters (BPF_PROG_TYPE_CGROUP_DEVICE)"
-        hint = "use a kernel with CONFIG_CGROUP_BPF and run with CAP_BPF and CAP_NET_ADMIN of the host"
+        reason, hint = "the kernel refuses device filters (BPF_PROG_TYPE_CGROUP_DEVICE)", REMEDY
     number = None if refusal is None else refusal.errno
     raise UnsupportedHostError(feature=need, reason=reason, errno=number, hint=hint) from refusal
 
@@ -94,6 +95,6 @@ def _need(config: ContainerConfig) -> str | None:
     for device in config.devices:
         if not set("rw") <= set(device.access):
             return f"access {device.access!r} to a device"
-    if "CAP_SYS_ADMIN" in config.security.capabilities and config.security.userns == "host":
+    if "CAP_SYS_ADMIN" in config.security.capabilities and not config.security.has_own_ids:
         return "CAP_SYS_ADMIN without access to all devices"
     return None

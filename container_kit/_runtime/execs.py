@@ -18,7 +18,7 @@ from container_kit._linux.memfd import sealed_memfd
 from container_kit._plan.encode import encode_exec_request
 from container_kit._plan.launch import compile_exec_plan
 from container_kit._plan.plans import ExecPlan
-from container_kit._runtime import accounts, labels, own_ids
+from container_kit._runtime import accounts, own_ids, security_labels
 from container_kit._runtime.capture import Capture, Pipes
 from container_kit._runtime.control import Connection, MonitorGoneError
 from container_kit._runtime.failures import launch_failure, typed_refusals
@@ -183,7 +183,7 @@ def _converse(
 
 def _check_labels(plan: ExecPlan, session: ExecSession) -> None:
     try:
-        labels.check_started(plan, session.pid)
+        security_labels.check_started(plan, session.pid)
     except BaseException:
         session.kill_tree()
         _close(session.terminal)

@@ -11,7 +11,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 from container_kit._linux.files import filesystem_of
-from container_kit._plan import own_files
+from container_kit._plan import process_files
 from container_kit._plan.cgroup_writes import ControlGroup
 from container_kit._plan.describe import describe_step
 from container_kit._plan.ops import (
@@ -149,7 +149,7 @@ def _special(step: Step, message: Message, root_dir: str) -> ContainerKitError |
         case MakeDir() | Chdir() if message.error in _NO_WAY:
             return _working_dir_failure(str(step.path), message.error)
         case ProcessFile():
-            return _own_file_failure(step, message.error)
+            return _process_file_failure(step, message.error)
         case Uid() | Gid() | Groups() if message.error in (errno.EINVAL, errno.EPERM):
             return InvalidUserError(
                 field="user",
@@ -161,23 +161,23 @@ def _special(step: Step, message: Message, root_dir: str) -> ContainerKitError |
             return None
 
 
-def _own_file_failure(step: ProcessFile, number: int) -> ContainerKitError | None:
+def _process_file_failure(step: ProcessFile, number: int) -> ContainerKitError | None:
     asked = step.contents.decode("utf-8", "replace")
     match step.path, number:
-        case own_files.OOM_SCORE_ADJ, errno.EACCES | errno.EPERM:
+        case process_files.OOM_SCORE_ADJ, errno.EACCES | errno.EPERM:
             return UnsupportedHostError(
                 feature=f"oom_score_adj={asked}",
                 reason="it is below the caller's own, and lowering it takes CAP_SYS_RESOURCE",
                 hint="give at least what the caller has itself, see /proc/self/oom_score_adj; or run as root",
             )
-        case own_files.APPARMOR_EXEC, _:
+        case process_files.APPARMOR_EXEC, _:
             return UnsupportedHostError(
                 feature=f"the AppArmor profile {asked.removeprefix('exec ')!r}",
                 reason="no such profile is loaded, or the caller's own profile does not let it be entered",
                 errno=number,
                 hint="load it: apparmor_parser --replace FILE; aa-status lists what is there",
             )
-        case own_files.SELINUX_EXEC, _:
+        case process_files.SELINUX_EXEC, _:
             return UnsupportedHostError(
                 feature=f"the SELinux context {asked!r}",
                 reason="the policy does not know it, or does not let the caller set it",

@@ -26,7 +26,7 @@ from container_kit._plan.plans import ExecPlan, LaunchPlan
 from container_kit._plan.process import stop_signal_of
 from container_kit._plan.settings import MonitorFlag, MonitorSettings, Restart
 from container_kit._plan.stages import facts_inside
-from container_kit._runtime import accounts, control_groups, labels, own_ids, requirements
+from container_kit._runtime import accounts, cgroup_places, own_ids, requirements, security_labels
 from container_kit._runtime.device_filters import open_filter
 from container_kit._runtime.failures import launch_failure
 from container_kit._runtime.messages import Blame, MessageType
@@ -86,7 +86,7 @@ def with_devices(site: Site, spec: Specification) -> Specification:
 
 
 def _who_opens(site: Site, config: ContainerConfig) -> Literal["root", "caller", "everyone"]:
-    if config.security.userns == "auto":
+    if config.security.has_own_ids:
         return "everyone"
     return "caller" if site.facts.rootless else "root"
 
@@ -114,19 +114,24 @@ def compile_plan(site: Site, spec: Specification) -> LaunchPlan:
 
 def spawn(site: Site, spec: Specification, plan: LaunchPlan, stdio: Sequence[int] | None = None) -> Supervision:
     """Start the container's monitor; nothing has been made yet and nothing will be before `go`."""
-    group = control_groups.choose_group(site, spec.id, spec.config)
+    group = cgroup_places.choose_group(site, spec.id, spec.config)
     health = _health_plan(site, spec, group)
     namespace, devices = site.user_namespace(), None
-    with own_ids.claimed(site, spec.id, plan) as (plan, ids):
-        request = encode_request(_settings(site, spec, plan, group, direct=stdio is not None), plan, health)
-        if namespace is None:
-            devices = open_filter(site.device_filters, spec.config, in_cgroup=group is not None)
-        site.mark("plan")
-        try:
+    supervision: Supervision | None = None
+    try:
+        with own_ids.claimed(site, spec.id, plan) as (final, ids):
+            request = encode_request(_settings(site, spec, final, group, direct=stdio is not None), final, health)
+            if namespace is None:
+                devices = open_filter(site.device_filters, spec.config, in_cgroup=group is not None)
+            site.mark("plan")
             supervision = spawn_monitor(request, user_namespace=namespace, stdio=stdio, devices=devices, ids=ids)
-        finally:
-            if devices is not None:
-                os.close(devices)
+    except BaseException:
+        if supervision is not None:
+            supervision.let_go()  # an interrupt
+        raise
+    finally:
+        if devices is not None:
+            os.close(devices)
     supervision.group = group
     site.mark("monitor")
     return supervision
@@ -152,12 +157,12 @@ def check_labels(plan: LaunchPlan, supervision: Supervision) -> None:
     Raises:
         LaunchError: it has another one.
     """
-    if not labels.are_asked_for(plan):
+    if not security_labels.are_asked_for(plan):
         return
     message = supervision.await_started()
     try:
         if message.type == MessageType.STARTED:
-            labels.check_started(plan, message.value)
+            security_labels.check_started(plan, message.value)
     except LaunchError:
         supervision.end()
         raise

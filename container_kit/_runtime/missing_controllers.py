@@ -75,7 +75,7 @@ def _without_tree(name: str, on_version_1: frozenset[str]) -> Missing:
 def _explain(tree: Tree, name: str, obstacle: Obstacle | None, on_version_1: frozenset[str]) -> Missing:
     if name in on_version_1:
         reason = f"the {name} controller is bound to cgroup version 1 (a hybrid host)"
-        return Missing(controller=name, reason=reason, remedy=f"{UNIFIED}, or with cgroup_no_v1={name}")
+        return Missing(controller=name, reason=reason, remedy=f"{UNIFIED}, or with cgroup_no_v1=all")
     if obstacle is None:
         reason = f"the cgroup {cgroup_tree.own_cgroup()} is not delegated to this user"
         return Missing(controller=name, reason=reason, remedy=DELEGATE)

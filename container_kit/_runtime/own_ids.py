@@ -61,7 +61,7 @@ def find_support(site: Site) -> Capability:
 
 def find_lack(site: Site, config: ContainerConfig) -> Capability | None:
     """Return what keeps a container from having the ids of its own that its config asks for; None: nothing."""
-    if config.security.userns == "host":
+    if not config.security.has_own_ids:
         return None
     support = find_support(site)
     if not support:
@@ -105,7 +105,7 @@ def facts_of_running(site: Site, config: ContainerConfig, init_pid: int) -> Host
     Raises:
         FileNotFoundError, ProcessLookupError: it has ended.
     """
-    if config.security.userns == "host":
+    if not config.security.has_own_ids:
         return site.facts
     uids, gids = (_read_map(f"/proc/{init_pid}/{name}") for name in ("uid_map", "gid_map"))
     return attrs.evolve(site.facts, id_map=IdMap(uids=uids, gids=gids))
@@ -142,7 +142,7 @@ def _free_numbers(site: Site, ranges: _Ranges, *, start: int) -> Iterator[int]:
 
 
 def _open_claims() -> int:
-    parent = find_runtime_parent(os.geteuid(), os.environ.get("XDG_RUNTIME_DIR"))
+    parent = find_runtime_parent(os.geteuid(), None)  # one for all of the user's processes, whatever their environment
     make_private(parent)
     return os.open(f"{parent}/id-ranges", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 

@@ -16,16 +16,18 @@ from contextlib import contextmanager
 
 from container_kit._linux import idmap, kernel
 from container_kit._linux.files import filesystem_of, remove_scratch
-from container_kit._linux.labels import Labeler, is_present
+from container_kit._linux.security_modules import Labeler, is_present
 from container_kit._plan.device_filter import device_filter_of
 from container_kit._plan.encode import encode_request
 from container_kit._plan.flags import MountAttr, Namespace
 from container_kit._plan.ops import LoopbackUp, MakeUserNamespace, NewFilesystem, NewMappedOverlay, NewOverlay, OpenTree
 from container_kit._plan.plans import ProbePlan
 from container_kit._plan.settings import MonitorFlag, MonitorSettings
+from container_kit._runtime import device_filters
 from container_kit._runtime.cgroup_capabilities import find_cgroup_capabilities
 from container_kit._runtime.messages import Message, MessageType
 from container_kit._runtime.own_ids import find_support
+from container_kit._runtime.security_labels import boot_remedy
 from container_kit._runtime.site import Site
 from container_kit._runtime.spawn import spawn_monitor
 from container_kit._spec.capability import Capability
@@ -189,8 +191,7 @@ def _device_filters(site: Site) -> Capability:
     try:
         os.close(site.device_filters.open(device_filter_of(())))
     except OSError as err:
-        remedy = "use a kernel with CONFIG_CGROUP_BPF and run with CAP_BPF and CAP_NET_ADMIN of the host"
-        return Capability(name=name, available=False, reason=os.strerror(err.errno or 0), remedy=remedy)
+        return Capability(name=name, available=False, reason=os.strerror(err.errno or 0), remedy=device_filters.REMEDY)
     return Capability(name=name, available=True, reason="loaded one")
 
 
@@ -241,7 +242,7 @@ def _probe(site: Site, name: str, namespaces: Namespace, step: NewFilesystem | L
 
 
 def _seccomp() -> Capability:
-    actions = _read("/proc/sys/kernel/seccomp/actions_avail").decode().split()
+    actions = kernel.seccomp_actions()
     if "errno" in actions:
         return Capability(name="seccomp", available=True, reason="filters with " + ", ".join(actions))
     return Capability(
@@ -253,12 +254,12 @@ def _seccomp() -> Capability:
 
 
 def _labelers() -> Iterator[Capability]:
-    for labeler, name in ((Labeler.APPARMOR, "AppArmor"), (Labeler.SELINUX, "SELinux")):
+    for labeler in Labeler:
         if is_present(labeler):
-            yield Capability(name=name, available=True, reason="containers can have a label of their own")
+            yield Capability(name=labeler.module, available=True, reason="containers can have a label of their own")
         else:
-            remedy = f"boot with security={name.lower()}"
-            yield Capability(name=name, available=False, reason="the running kernel does not use it", remedy=remedy)
+            reason, remedy = "the running kernel does not use it", boot_remedy(labeler)
+            yield Capability(name=labeler.module, available=False, reason=reason, remedy=remedy)
 
 
 @contextmanager

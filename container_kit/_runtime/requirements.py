@@ -10,9 +10,10 @@ from collections.abc import Iterator
 
 import attrs
 
-from container_kit._runtime.control_groups import missing_controllers
-from container_kit._runtime.labels import check_labels
+from container_kit._linux import kernel
+from container_kit._runtime.cgroup_places import find_missing
 from container_kit._runtime.own_ids import find_lack
+from container_kit._runtime.security_labels import check_labels
 from container_kit._runtime.site import Site
 from container_kit._spec.container_config import ContainerConfig
 from container_kit.errors import UnsupportedHostError
@@ -49,7 +50,7 @@ def check(site: Site, config: ContainerConfig) -> None:
 
 
 def _lacks(site: Site, config: ContainerConfig) -> Iterator[Lack]:
-    for missing in missing_controllers(site, config):
+    for missing in find_missing(site, config):
         waiver = missing.controller if missing.controller in ("memory", "pids") else ""
         yield Lack(reason=missing.reason, remedy=missing.remedy, waiver=waiver)
     yield from _user_namespace(site, config)
@@ -63,14 +64,8 @@ def _user_namespace(site: Site, config: ContainerConfig) -> Iterator[Lack]:
 
 
 def _filters() -> Iterator[Lack]:
-    try:
-        with open("/proc/sys/kernel/seccomp/actions_avail", encoding="ascii") as file:
-            actions = file.read().split()
-    except OSError:
-        actions = []
-    if "errno" not in actions:
-        remedy = "use a kernel with CONFIG_SECCOMP_FILTER"
-        yield Lack(reason="the kernel has no system call filters", remedy=remedy)
+    if "errno" not in kernel.seccomp_actions():
+        yield Lack(reason="the kernel has no system call filters", remedy="use a kernel with CONFIG_SECCOMP_FILTER")
 
 
 def _refusal(lacks: tuple[Lack, ...], waived: tuple[str, ...]) -> UnsupportedHostError:

@@ -20,10 +20,10 @@ from container_kit._runtime.supervision import Supervision
 from container_kit._runtime.timing import Stopwatch
 from container_kit._spec.capability import Capability
 from container_kit._spec.facts import HostFacts, IdMap
-from container_kit._spec.ids import ContainerId
 from container_kit._spec.identity import Identity
+from container_kit._spec.ids import ContainerId
 from container_kit._state import records
-from container_kit._state.container_record import ContainerRecord
+from container_kit._state.container_record import UNRECORDED_CGROUP, ContainerRecord
 from container_kit._state.database import Database
 from container_kit._state.home import Home
 
@@ -37,13 +37,21 @@ if TYPE_CHECKING:  # loaded when an image of the store is first used
 class Site:
     """The resources of one open engine. Thread-safe; after a fork the child opens its own descriptors."""
 
-    def __init__(self, home: Home, database: Database, facts: HostFacts, registries: Registries | None = None) -> None:
+    def __init__(
+        self,
+        home: Home,
+        database: Database,
+        facts: HostFacts,
+        *,
+        registries: Registries | None = None,
+        cgroup_parent: str | None = None,
+    ) -> None:
         self.home = home
         self.database = database
         self.facts = facts
         self.registries = registries  # None: what the files of Docker and Podman say
         self.stopwatch: Stopwatch | None = None
-        self.given_cgroup_parent: str | None = None  # a directory that the engine was told to use
+        self.given_cgroup_parent = cgroup_parent  # a directory that the engine was told to use
         self.enters_cgroups = False  # whether containers join their cgroup themselves; see launch.may_try_again
         self.cpu_clock = CpuClock()
         self.device_filters = DeviceFilters()
@@ -145,14 +153,15 @@ class Site:
         """Return the directory of a container's cgroup, whether or not it exists; None where it has none.
 
         Args:
-            container: its record; or its id, then the database is asked, and without a row it is where such groups go.
+            container: its record; or its id, then the database is asked. Unrecorded, it is where such groups go.
         """
-        if not isinstance(container, str):
-            return container.cgroup or None
-        recorded = records.cgroup_of(self.database, ContainerId(container))
-        if recorded is not None:
+        if isinstance(container, str):
+            container_id, recorded = container, records.cgroup_of(self.database, ContainerId(container))
+        else:
+            container_id, recorded = container.id, container.cgroup
+        if recorded is not None and recorded != UNRECORDED_CGROUP:
             return recorded or None
-        return None if self.cgroup_parent is None else f"{self.cgroup_parent}/ck-{container}"
+        return None if self.cgroup_parent is None else f"{self.cgroup_parent}/ck-{container_id}"
 
     def user_namespace(self) -> int | None:
         """Return a descriptor of the user namespace for rootless containers, borrowed; None for root."""

@@ -31,21 +31,33 @@ def spawn_monitor(
         ids: descriptor of a lock on the container's ids, borrowed; the monitor's share keeps it locked.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
-    with theirs:
-        memfd = sealed_memfd("ck-request", request)
-        try:
-            fds = [
-                memfd,
-                theirs.fileno(),
-                _ABSENT if user_namespace is None else user_namespace,
-                *(stdio if stdio is not None else (_ABSENT,) * 3),
-                _ABSENT if devices is None else devices,
-                _ABSENT if ids is None else ids,
-            ]
-            starting = shim.begin_monitor(fds)
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            os.close(memfd)
-    return Supervision(starting, ours)
+    supervision: Supervision | None = None
+    try:
+        with theirs:
+            memfd = sealed_memfd("ck-request", request)
+            try:
+                fds = [
+                    memfd,
+                    theirs.fileno(),
+                    _ABSENT if user_namespace is None else user_namespace,
+                    *(stdio if stdio is not None else (_ABSENT,) * 3),
+                    _ABSENT if devices is None else devices,
+                    _ABSENT if ids is None else ids,
+                ]
+                supervision = _supervised(shim.begin_monitor(fds), ours)
+            finally:
+                os.close(memfd)
+    except BaseException:
+        if supervision is not None:
+            supervision.let_go()  # an interrupt
+        ours.close()
+        raise
+    return supervision
+
+
+def _supervised(starting: shim.Starting, channel: socket.socket) -> Supervision:
+    try:
+        return Supervision(starting, channel)
+    except BaseException:
+        starting.give_up()
+        raise

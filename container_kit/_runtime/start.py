@@ -12,7 +12,7 @@ import attrs
 from container_kit._images.origins import ImageParts
 from container_kit._linux import processes
 from container_kit._plan.plans import LaunchPlan
-from container_kit._runtime import control_groups, launch
+from container_kit._runtime import cgroup_places, launch
 from container_kit._runtime.capture import Capture, Pipes
 from container_kit._runtime.cleanup import remove_runtime_files
 from container_kit._runtime.container_locks import await_writers
@@ -58,9 +58,10 @@ def new_record(site: Site, *, name: str | None, config: ContainerConfig, image: 
     )
 
 
-def specification_of(record: ContainerRecord) -> Specification:
+def specification_of(site: Site, record: ContainerRecord) -> Specification:
     """Return what a launch of this container depends on."""
-    return Specification(id=record.id, config=record.config, image=record.image, root=record.root, cgroup=record.cgroup)
+    cgroup = site.cgroup_of(record) or ""
+    return Specification(id=record.id, config=record.config, image=record.image, root=record.root, cgroup=cgroup)
 
 
 @typed_refusals("cannot create a container")
@@ -70,8 +71,8 @@ def create(site: Site, record: ContainerRecord, *, named: bool) -> ContainerReco
     Raises:
         ContainerKitError: a value is wrong, or the name is taken.
     """
-    launch.compile_plan(site, launch.with_devices(site, specification_of(record)))
-    control_groups.check_limits(site, record.config)
+    launch.compile_plan(site, launch.with_devices(site, specification_of(site, record)))
+    cgroup_places.check_limits(site, record.config)
     with site.database.transaction():
         record = _insert(site, record, named=named)
         journal.append(site.database, record.id, record.name, "create", image=record.image_name)
@@ -85,7 +86,7 @@ def start_new(site: Site, record: ContainerRecord, *, named: bool) -> ContainerR
     Raises:
         ContainerKitError: what kept it from running.
     """
-    spec = launch.with_devices(site, specification_of(record))
+    spec = launch.with_devices(site, specification_of(site, record))
     plan = launch.compile_plan(site, spec)
     supervision = launch.spawn(site, spec, plan)
     try:
@@ -124,14 +125,18 @@ def start(site: Site, seen: Look) -> None:
         processes.wait_gone(seen.state.monitor, None)  # it has said that the run is over and is about to end
         fresh = look(site, record)
         record = fresh.record if fresh is not None else record
-    spec = launch.with_devices(site, specification_of(record))
+    spec = launch.with_devices(site, specification_of(site, record))
     plan = launch.compile_plan(site, spec)
     supervision = launch.spawn(site, spec, plan)
     try:
-        _claim(site, record, supervision)
+        claimed = _claim(site, record, supervision)
     except BaseException:
         supervision.let_go()
         raise
+    if not claimed:
+        supervision.let_go()
+        start(site, find(site, record.id))
+        return
     try:
         await_writers(site, record.id)
         supervision.go()
@@ -166,15 +171,15 @@ def run_captured(
     """
     timeout = check_timeout(timeout)
     deadline = None if timeout is None else time.monotonic() + timeout
-    spec = launch.with_devices(site, specification_of(record))
+    spec = launch.with_devices(site, specification_of(site, record))
     plan = launch.compile_plan(site, spec)
     pipes = Pipes(site.devnull(), feed=data is not None)
     try:
         capture = Capture(pipes, data or b"", limit)
         supervision = launch.spawn(site, spec, plan, pipes.theirs)
-        pipes.close_theirs()
         finished = False
         try:
+            pipes.close_theirs()
             record = _record_run(site, record, supervision, named=named)
             _go(site, record, supervision)
             site.mark("state")
@@ -182,11 +187,13 @@ def run_captured(
             finished = capture.collect(supervision.fileno(), lambda: _is_over(supervision), deadline)
             site.mark_run(supervision)
         finally:
-            if not _is_clean(supervision):
+            try:
+                if not _is_clean(supervision):
+                    supervision.let_go()
+                _erase(site, record, supervision)  # while a monitor that has cleaned up ends by itself
+                site.mark("state")
+            finally:
                 supervision.let_go()
-            _erase(site, record, supervision)  # while a monitor that has cleaned up ends by itself
-            site.mark("state")
-            supervision.let_go()
             site.mark("reap")
         if launch.may_try_again(site, supervision) and finished:
             return run_captured(site, record, named=named, data=data, timeout=timeout, limit=limit)
@@ -262,13 +269,16 @@ def _insert(site: Site, record: ContainerRecord, *, named: bool) -> ContainerRec
     return record
 
 
-def _claim(site: Site, record: ContainerRecord, supervision: Supervision) -> None:
+def _claim(site: Site, record: ContainerRecord, supervision: Supervision) -> bool:
+    """Record a run that is about to begin; False when the container was updated since its request was made."""
     # Compare and set: of two processes that start the same container, one wins.
     with site.database.transaction():
         fresh = records.get(site.database, record.id)
         if fresh.phase not in (Phase.CREATED, Phase.EXITED) or fresh.monitor != record.monitor:
             status = "being removed" if fresh.phase is Phase.REMOVING else "being started"
             raise InvalidTransitionError(action="start", status=status, container=record.name)
+        if fresh.config_json != record.config_json:
+            return False
         owner = "" if record.config.detach else str(site.own_process)
         monitor = str(supervision.identity)
         cgroup = supervision.group.path if supervision.group else ""
@@ -281,6 +291,7 @@ def _claim(site: Site, record: ContainerRecord, supervision: Supervision) -> Non
             cgroup=cgroup,
             stopped_by_user=False,
         )
+    return True
 
 
 def _unclaim(site: Site, record: ContainerRecord, supervision: Supervision) -> str:

@@ -104,7 +104,17 @@ class Supervision:
         return self.exited is not None or self.failed is not None or self._closed
 
     def let_go(self) -> None:
-        """Close the owner channel, which ends an owned container; wait until its monitor is gone and reap it."""
+        """Close the owner channel, which ends an owned container; wait until its monitor is gone and reap it.
+
+        An interrupt comes through when that is done; a second one at once.
+        """
+        try:
+            self._let_go()
+        except BaseException:
+            self._let_go()
+            raise
+
+    def _let_go(self) -> None:
         if os.getpid() == self._starter:
             with self._lock:
                 if not self._closed:
@@ -161,10 +171,11 @@ class Supervision:
         # The monitor is gone or about to be: its zombie and our descriptors go too.
         if self._closed:
             return
+        if os.getpid() == self._starter:
+            processes.is_ended(self._pidfd, None)  # an interrupt here leaves all as it is
         self._closed = True
         self._channel.close()
         if os.getpid() == self._starter:
-            processes.is_ended(self._pidfd, None)
             processes.reap(self._pidfd)
         os.close(self._pidfd)
         try:

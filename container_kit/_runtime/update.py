@@ -15,6 +15,7 @@ import attrs
 
 from container_kit._linux import cgroup_tree, processes
 from container_kit._linux.memfd import sealed_memfd
+from container_kit._linux.processes import ProcessId
 from container_kit._plan.cgroup_writes import (
     CgroupUpdate,
     Writes,
@@ -22,27 +23,26 @@ from container_kit._plan.cgroup_writes import (
     controllers_of,
 )
 from container_kit._plan.settings import Restart
-from container_kit._runtime import control_groups
+from container_kit._runtime import cgroup_places
 from container_kit._runtime.cgroup_failures import refused_write
 from container_kit._runtime.control import Connection, MonitorGoneError, is_error
 from container_kit._runtime.failures import typed_refusals
 from container_kit._runtime.messages import Message, MessageType
 from container_kit._runtime.site import Site
-from container_kit._runtime.status import Look
+from container_kit._runtime.status import find
 from container_kit._spec.container_config import ContainerConfig
 from container_kit._spec.healthcheck import RestartPolicy
-from container_kit._spec.lifecycle import Action, Status, check_transition
+from container_kit._spec.lifecycle import Action, check_transition
 from container_kit._spec.resources import Resources
 from container_kit._state import journal, records
 from container_kit._state.container_record import ContainerRecord
 from container_kit.errors import CgroupError, InvalidSpecError, InvalidTransitionError, UnsupportedHostError
 
-_SECONDS = 30.0  # a smaller limit makes the kernel look for memory to take away
-_ALIVE = (Status.RUNNING, Status.PAUSED, Status.RESTARTING)
+_SECONDS = 8.0  # a smaller limit makes the kernel look for memory to take away; others wait 10 s for the database
 
 
 @typed_refusals("cannot update the container")
-def update(site: Site, seen: Look, *, resources: Resources | None, restart: RestartPolicy | None) -> None:
+def update(site: Site, container_id: str, *, resources: Resources | None, restart: RestartPolicy | None) -> None:
     """Change what is given, leave the rest.
 
     Raises:
@@ -54,17 +54,19 @@ def update(site: Site, seen: Look, *, resources: Resources | None, restart: Rest
         raise InvalidSpecError(
             field="update", reason="changes nothing", hint="update(resources=…) or update(restart=…)"
         )
-    check_transition(Action.UPDATE, seen.status, seen.record.name)
-    if seen.is_unseen:
-        hint = "wait until it runs"
-        raise InvalidTransitionError(action="update", status="being started", container=seen.record.name, hint=hint)
-    with site.database.transaction():
-        record = records.get(site.database, seen.record.id)
+    find(site, container_id)  # settles what a dead run has left: an error below must not take that back
+    with site.database.transaction():  # nobody starts it meanwhile
+        seen = find(site, container_id)
+        record = seen.record
+        check_transition(Action.UPDATE, seen.status, record.name)
+        if seen.is_unseen:
+            hint = "wait until it runs"
+            raise InvalidTransitionError(action="update", status="being started", container=record.name, hint=hint)
         config = _changed(record.config, resources, restart)
-        if seen.status in _ALIVE and record.monitor == seen.record.monitor:
-            _tell_monitor(site, seen, record, config)
+        if seen.state is not None:  # a run that is over may have another one to come
+            _tell_monitor(site, seen.state.monitor, record, config)
         else:
-            control_groups.check_limits(site, config)
+            cgroup_places.check_limits(site, config)
         records.set_config(site.database, record.id, config)
         journal.append(site.database, record.id, record.name, "update")
 
@@ -77,13 +79,12 @@ def _changed(config: ContainerConfig, resources: Resources | None, restart: Rest
     return config
 
 
-def _tell_monitor(site: Site, seen: Look, record: ContainerRecord, config: ContainerConfig) -> None:
+def _tell_monitor(site: Site, monitor: ProcessId, record: ContainerRecord, config: ContainerConfig) -> None:
     before, after = record.config.resources, config.resources
     if after.oom_score_adj != before.oom_score_adj:
         reason = "is given to a container when it starts and cannot be changed while it runs"
         raise InvalidSpecError(field="oom_score_adj", reason=reason, hint="stop() it first")
-    assert seen.state is not None
-    processes.signal_process(seen.state.monitor, signal.SIGCONT)  # somebody may have stopped it
+    processes.signal_process(monitor, signal.SIGCONT)  # somebody may have stopped it
     try:
         with Connection.open(site.home.container_runtime_dir(record.id)) as connection:
             if after != before:
@@ -96,9 +97,10 @@ def _tell_monitor(site: Site, seen: Look, record: ContainerRecord, config: Conta
 
 def _change_limits(site: Site, record: ContainerRecord, config: ContainerConfig, connection: Connection) -> None:
     before, after = record.config.resources, config.resources
-    devices = {**control_groups.find_devices(site, before), **control_groups.find_devices(site, after)}
+    devices = {**cgroup_places.find_devices(site, before), **cgroup_places.find_devices(site, after)}
     changes = compile_cgroup_update(before, after, devices)
     _enable(site, record, config)
+    cgroup_places.check_cpuset(os.path.dirname(record.cgroup), after)
     answer = _send_limits(connection, changes)
     if is_error(answer):
         raise _refused(answer, changes.now)
@@ -115,20 +117,21 @@ def _send_limits(connection: Connection, changes: CgroupUpdate) -> Message:
 def _ask(connection: Connection, message: Message, *fds: int) -> Message:
     answer = connection.ask(message, time.monotonic() + _SECONDS, fds)
     if answer is None:
-        raise CgroupError(attempted="cannot change the limits: the container's monitor does not answer")
+        hint = "the kernel may be freeing memory: try again"
+        raise CgroupError(attempted="cannot change the limits: the container's monitor does not answer", hint=hint)
     return answer
 
 
 def _enable(site: Site, record: ContainerRecord, config: ContainerConfig) -> None:
     """Give a running container's cgroup the controllers that its first limits of a kind need."""
     needed = controllers_of(config.resources) - controllers_of(record.config.resources)
-    tree = cgroup_tree.find_tree()
-    if not needed or (record.cgroup and needed <= cgroup_tree.offered_controllers(record.cgroup)):
+    group = site.cgroup_of(record)
+    if not needed or (group and needed <= cgroup_tree.offered_controllers(group)):
         return
-    control_groups.check_limits(site, config)
-    parent = os.path.dirname(record.cgroup)
-    missing = control_groups.missing_in(parent, needed) if record.cgroup else ()
-    if missing or tree is None or not record.cgroup:
+    cgroup_places.check_limits(site, config)
+    tree, parent = cgroup_tree.find_tree(), os.path.dirname(group or "")
+    missing = cgroup_places.find_missing_below(parent, needed) if group else ()
+    if missing or tree is None or not group:
         raise UnsupportedHostError(
             feature="the first such limit of a running container",
             reason="; ".join(one.reason for one in missing) or "it has no control group",
@@ -143,5 +146,6 @@ def _policy_message(policy: RestartPolicy) -> Message:
 
 def _refused(answer: Message, writes: Writes) -> Exception:
     if not answer.detail:
-        return CgroupError(attempted="cannot change the limits of the container", errno=answer.error)
+        hint = "its monitor may be of an older version: stop() it and start() it again"
+        return CgroupError(attempted="cannot change the limits of the container", errno=answer.error, hint=hint)
     return refused_write(answer, writes)

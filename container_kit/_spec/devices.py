@@ -22,15 +22,28 @@ _ACCESS = re.compile(r"(?!.*(.).*\1)[rwm]{1,3}", re.ASCII)
 _CDI = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*=[A-Za-z0-9][A-Za-z0-9._:-]*", re.ASCII)
 
 
+def _source(path: AnyPath) -> HostPath:
+    return parse_host_path(path, "devices")
+
+
+def _target(path: AnyPath) -> ContainerPath:
+    return parse_container_path(path, "devices")
+
+
+def _same_path(device: Device) -> ContainerPath:
+    return ContainerPath(device.source)
+
+
 @attrs.frozen(kw_only=True)
 class Device:
     """A device node: `source` on the host, `target` in the container, `access` of r(ead), w(rite) and m(knod).
 
+    `target` is `source` unless given.
     `kind`, `major`, `minor` and `mode` (permission bits) are facts of the host, found by whoever creates the container.
     """
 
-    source: HostPath
-    target: ContainerPath
+    source: HostPath = attrs.field(converter=_source)
+    target: ContainerPath = attrs.field(default=attrs.Factory(_same_path, takes_self=True), converter=_target)
     access: str = "rwm"
     kind: DeviceKind = "c"
     major: int = -1
@@ -44,21 +57,13 @@ class Device:
             raise InvalidSpecError(field="devices", value=self.target, reason="must be shown below /dev")
 
 
-def device(source: AnyPath, target: AnyPath | None = None, access: str = "rwm") -> Device:
-    """Return a device to show; `target` is `source` unless given."""
-    path = parse_host_path(source, "devices")
-    return Device(
-        source=path, target=parse_container_path(path if target is None else target, "devices"), access=access
-    )
-
-
 def parse_device(text: str) -> Device:
     """Return a device from Docker's form, `/dev/fuse`, `/dev/fuse:rw` or `/dev/sda:/dev/xvda:r`."""
     parts = check_line(text, "devices").split(":")
     if len(parts) > 3:
         raise InvalidSpecError(field="devices", value=text, reason="must be /dev/NAME[:/dev/NAME][:rwm]")
     access = parts.pop() if len(parts) > 1 and not parts[-1].startswith("/") else "rwm"
-    return device(parts[0], parts[1] if len(parts) > 1 else None, access)
+    return Device(source=parts[0], target=parts[-1], access=access)
 
 
 def is_cdi_name(text: str) -> bool:

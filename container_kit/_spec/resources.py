@@ -210,7 +210,8 @@ class Resources:
             raise InvalidSpecError(field="memory_swap", reason="is memory and swap together", hint="set memory as well")
         if self.memory_swap < self.memory:
             reason = "is memory and swap together, so it cannot be less than memory"
-            raise InvalidSpecError(field="memory_swap", value=self.memory_swap, reason=reason)
+            hint = "raise memory_swap together with memory"
+            raise InvalidSpecError(field="memory_swap", value=self.memory_swap, reason=reason, hint=hint)
 
     def _check_reservation(self) -> None:
         low, top = self.memory_reservation, self.memory

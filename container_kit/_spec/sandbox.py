@@ -131,7 +131,7 @@ def _bounded(asked: Resources, sandbox: Sandbox) -> Resources:
 
 def _limited(config: ContainerConfig, processes: int) -> tuple[Ulimit, ...]:
     # The kernel counts processes by user namespace and user: exact where the namespace is the container's own.
-    own_ids = config.security.userns == "auto" and processes > 0
+    own_ids = config.security.has_own_ids and processes > 0
     limits = (*_ULIMITS, *((Ulimit("nproc", processes),) if own_ids else ()))
     given = {limit.name for limit in config.ulimits}
     return (*config.ulimits, *(limit for limit in limits if limit.name not in given))

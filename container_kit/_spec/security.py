@@ -223,6 +223,11 @@ class Security:
         )
 
     @property
+    def has_own_ids(self) -> bool:
+        """Whether the container gets a user namespace of its own, with ids that no other container has."""
+        return self.userns == "auto"
+
+    @property
     def capabilities(self) -> frozenset[str]:
         """The names that stay, after adding and dropping."""
         added, dropped = set(self.cap_add), set(self.cap_drop)

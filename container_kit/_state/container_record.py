@@ -11,7 +11,7 @@ import enum
 import json
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
@@ -27,6 +27,8 @@ from container_kit._spec.container_config import ContainerConfig
 from container_kit._spec.ids import ContainerId, check_name
 from container_kit._spec.image_config import ImageConfig
 from container_kit._spec.root_filesystem import RootFilesystem
+
+UNRECORDED_CGROUP: Final = "?"  # as the migration says
 
 
 class Phase(enum.Enum):

@@ -79,8 +79,9 @@ _IMAGES = (
     """,
 )
 
-# The directory of the container's cgroup since its last start, '' for none: it depends on who started it.
-_CGROUPS = ("ALTER TABLE containers ADD COLUMN cgroup TEXT NOT NULL DEFAULT ''",)
+# The directory of the container's cgroup since its last start, '' for none: it depends on who started it. '?': started
+# by a version that did not record it, and may be running.
+_CGROUPS = ("ALTER TABLE containers ADD COLUMN cgroup TEXT NOT NULL DEFAULT '?'",)
 
 MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (_FIRST, _IMAGES, _CGROUPS)
 VERSION: Final = len(MIGRATIONS)

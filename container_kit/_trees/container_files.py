@@ -114,7 +114,7 @@ def _is_still(site: Site, before: Look) -> bool:
 def _enter_running(site: Site, seen: Look, *, mounts: bool, deadline: float) -> FileWorker | None:
     """Return a worker in a running container; None when it is worth another look."""
     assert seen.init is not None
-    in_user_namespace = site.facts.rootless or seen.record.config.security.userns == "auto"
+    in_user_namespace = site.facts.rootless or seen.record.config.security.has_own_ids
     try:
         worker = _start(site, container_view(seen.init.pid, rootless=in_user_namespace, mounts=mounts))
     except HostError as err:

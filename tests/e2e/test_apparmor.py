@@ -15,7 +15,7 @@ import pytest
 import container_kit as ck
 from container_kit import Security, errors
 from container_kit._plan.plans import ExecPlan
-from container_kit._runtime.labels import check_started
+from container_kit._runtime.security_labels import check_started
 from container_kit._spec.container_config import ContainerConfig
 from tests.e2e.apparmor import COMPLAIN, ENFORCE, compile_policy
 from tests.unit.plan.cases import execute

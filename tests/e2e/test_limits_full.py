@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 import container_kit as ck
+from container_kit import errors
 from tests.e2e.patience import PATIENCE, eventually
 
 pytestmark = [
@@ -31,6 +33,22 @@ def test_a_container_runs_on_the_cpus_it_was_given(engine: ck.Engine, image: ck.
 
     assert "Cpus_allowed_list:\t1\n" in first
     assert "Cpus_allowed_list:\t0\n" in second
+
+
+def test_cpus_that_are_not_there_are_refused_by_an_update_as_by_a_start(engine: ck.Engine, image: ck.Image) -> None:
+    """The kernel would take one that the cgroup above lacks, and let the container run on all that this has."""
+    parent = Path(f"/sys/fs/cgroup/cktest-{os.getpid()}")
+    parent.mkdir()
+    (parent / "cpuset.cpus").write_text("0")
+    limits, command = ck.Resources(cpuset_cpus="0"), ["payload", "sleep", "1000"]
+
+    with ck.start(image, command, resources=limits, cgroup_parent=parent.name, engine=engine) as box:
+        with pytest.raises(errors.UnsupportedHostError) as refused:
+            box.update(resources=ck.Resources(cpuset_cpus="1"))
+        kept = box.inspect().config.resources.cpuset_cpus
+    parent.rmdir()
+
+    assert ("cpuset_cpus='1'", "there is only 0", "0") == (refused.value.feature, refused.value.reason, kept)
 
 
 def test_huge_pages_are_limited_by_their_size(engine: ck.Engine, image: ck.Image) -> None:

@@ -94,14 +94,19 @@ def test_tmpfs_may_be_written_as_docker_does(
 
 
 def test_a_read_only_root_leaves_only_what_is_meant_for_writing(engine: ck.Engine, image: ck.Image) -> None:
-    """The root refuses; tmpfs mounts and /dev/shm do not."""
+    """The root refuses, and so do the files that are made for each container; tmpfs mounts and /dev/shm do not."""
     with ck.start(image, ["payload", "sleep", "1000"], read_only=True, tmpfs={"/scratch": ""}, engine=engine) as box:
         results = {
             place: box.exec(["payload", "open", "c", f"{place}/new"], text=True).stdout.strip()
             for place in ("", "/etc", "/tmp", "/scratch", "/dev/shm")
         }
+        own_files = {
+            name: box.exec(["payload", "open", "w", f"/etc/{name}"], text=True).stdout.strip()
+            for name in ("hostname", "hosts", "resolv.conf")
+        }
 
     assert {"": "EROFS", "/etc": "EROFS", "/tmp": "EROFS", "/scratch": "ok", "/dev/shm": "ok"} == results
+    assert {"hostname": "EROFS", "hosts": "EROFS", "resolv.conf": "EROFS"} == own_files
 
 
 def test_writes_stay_in_the_container(engine: ck.Engine, image: ck.Image) -> None:

@@ -25,6 +25,7 @@ AUTO = ck.Security(userns="auto")
 OPTIONS: ContainerOptions = {"security": AUTO, "read_only": True, "tmpfs": {"/tmp": "", "/made/for/it": ""}}
 IDS = 65536 if IS_ROOT else 1000
 CLAIMS = Path("/run/container_kit/id-ranges")
+TEMPORARY = Path(f"/tmp/container_kit-{os.geteuid()}")
 
 pytestmark = [pytest.mark.needs_idmapped_mounts] if IS_ROOT else [pytest.mark.needs_subids, pytest.mark.needs_userns]
 
@@ -101,9 +102,21 @@ def claims() -> set[int]:
 
 def find_claims_of_user() -> Path:
     """Return the file of the user's claims."""
-    places = (os.environ.get("XDG_RUNTIME_DIR"), f"/run/user/{os.geteuid()}")
-    found = [Path(place, "container_kit/id-ranges") for place in places if place]
-    return next((path for path in found if path.exists()), Path(f"/tmp/container_kit-{os.geteuid()}/id-ranges"))
+    session = Path(f"/run/user/{os.geteuid()}")
+    return Path(session, "container_kit/id-ranges") if session.exists() else TEMPORARY / "id-ranges"
+
+
+def test_all_engines_of_a_user_claim_in_the_same_place(
+    engine: ck.Engine, image: ck.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever runtime directory a process was given: else two could have the same ids."""
+    sleep(engine, image)
+    before = claims()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+
+    sleep(engine, image)
+
+    assert claims() - before
 
 
 @pytest.mark.parametrize("user", ["0:0", "1000:1001", "65534:65534"])

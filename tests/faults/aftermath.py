@@ -102,7 +102,7 @@ def _is_of(process: Path, place: str, ids: set[str]) -> bool:
         groups = (process / "cgroup").read_text()
         if any(f"/ck-{container_id}" in groups for container_id in ids):
             return True
-        if (process / "comm").read_text().strip() != "ck-monitor":
+        if (process / "cmdline").read_bytes() != b"ck-monitor\0":  # its comm is another one with each kernel
             return False
         links = [_link(process / "cwd"), *(_link(entry) for entry in (process / "fd").iterdir())]
     except OSError:

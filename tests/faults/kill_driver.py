@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 import container_kit as ck
 from container_kit._linux import shim
+from container_kit._runtime import own_ids
 from container_kit._runtime.state_file import read_state
 
 NAME = "target"
@@ -43,15 +44,20 @@ def announce_next_monitor() -> None:
 class Operations:
     """Each method prepares what its operation needs and returns the operation."""
 
-    def __init__(self, engine: ck.Engine, image: ck.Image, detach: bool) -> None:
+    def __init__(self, engine: ck.Engine, image: ck.Image, mode: str) -> None:
         self.engine = engine
         self.image = image
-        self.detach = detach
+        self.detach = mode == "detached"
+        self.security = ck.Security(userns="auto" if mode == "mapped" else "host")
+        if mode == "mapped":
+            own_ids.find_support(engine.site)  # asked of a monitor, which is none of those to be struck
         self.running: ck.Container | None = None
 
     def created(self) -> ck.Container:
         """Make the container."""
-        return ck.Container.create(self.image, SLEEP, name=NAME, detach=self.detach, engine=self.engine)
+        return ck.Container.create(
+            self.image, SLEEP, name=NAME, detach=self.detach, security=self.security, engine=self.engine
+        )
 
     def started(self) -> ck.Container:
         """Make the container and start it."""
@@ -70,7 +76,7 @@ class Operations:
     def prepare_run(self) -> Callable[[], object]:
         """Nothing is there."""
         command = ["payload", "echo", "hello"]
-        return lambda: ck.run(self.image, command, name=NAME, engine=self.engine)
+        return lambda: ck.run(self.image, command, name=NAME, security=self.security, engine=self.engine)
 
     def prepare_exec(self) -> Callable[[], object]:
         """The container runs."""
@@ -99,7 +105,7 @@ def main() -> None:
     """Prepare, announce, act."""
     operation, mode, actor, root, runtime, image = sys.argv[1:]
     engine = ck.Engine(root, runtime=runtime)
-    operations = Operations(engine, ck.Image.from_directory(image), mode == "detached")
+    operations = Operations(engine, ck.Image.from_directory(image), mode)
     act = getattr(operations, f"prepare_{operation}")()
     if actor == "caller":
         tell("caller", os.getpid())

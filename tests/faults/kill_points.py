@@ -1,7 +1,8 @@
 """Where a process can be killed: read off a trace of each operation, so that nobody has to keep a list.
 
 A point is "this actor, on entering its n-th call of this system call". strace(1) delivers the SIGKILL. The actors are
-the caller (Python), the monitor, and what the monitor clones: init, or the process of an exec.
+the caller (Python), the monitor, and what the monitor clones: init, or the process of an exec; and the process that
+goes on in its place (heir), where a container has ids of its own.
 """
 
 from __future__ import annotations
@@ -30,6 +31,13 @@ ACTORS = {
     "remove": ("caller", "monitor"),
     "force": ("caller", "monitor"),
 }
+CLONED = {"init": 1, "heir": 3}  # which of the processes, in the order of their first calls; 2 holds the user namespace
+# The same with ids of its own: what is different is the launch.
+MAPPED_ACTORS = {
+    "start": ("caller", "monitor", "init", "heir"),
+    "run": ("monitor", "init", "heir"),
+    "exec": ("init",),
+}
 # Calls that nobody else sees: killed at one of them, a process leaves what it leaves at its next call.
 UNSEEN = frozenset(
     (
@@ -43,7 +51,7 @@ _KILLED = re.compile(r"^(?:(\d+) +)?\+\+\+ killed by SIGKILL")
 
 @attrs.frozen
 class Scene:
-    """An operation, whether its container is owned or detached, and who is watched."""
+    """An operation; whether its container is owned, detached, or mapped: owned with ids of its own; who is watched."""
 
     operation: str
     mode: str
@@ -143,20 +151,28 @@ class Stage:
                 tracer.terminate()
 
 
-def scenes() -> list[Scene]:
-    """Return every scene there is; `run` has no detached form."""
-    modes = ("owned", "detached")
-    found = [Scene(operation, mode, actor) for operation, who in ACTORS.items() for mode in modes for actor in who]
+def scenes(mapped: bool) -> list[Scene]:
+    """Return every scene there is; `run` has no detached form.
+
+    Args:
+        mapped: whether this host gives containers ids of their own.
+    """
+    modes = {"owned": ACTORS, "detached": ACTORS, "mapped": MAPPED_ACTORS if mapped else {}}
+    found = [
+        Scene(operation, mode, actor)
+        for mode, actors in modes.items()
+        for operation, who in actors.items()
+        for actor in who
+    ]
     return [scene for scene in found if (scene.operation, scene.mode) != ("run", "detached")]
 
 
 def survey(stage: Stage, scene: Scene) -> list[Point]:
     """Play a scene without a blow and return its points in the order in which they come."""
-    outcome = stage.play(scene, ["-f"] if scene.actor == "init" else [])
+    outcome = stage.play(scene, ["-f"] if scene.actor in CLONED else [])
     calls = [(match[1], match[2]) for line in outcome.log if (match := _CALL.match(line))]
-    monitor = calls[0][0] if calls else None
-    if scene.actor == "init":
-        return _points_of_children(scene, calls, monitor)
+    if scene.actor in CLONED:
+        return _points_of_child(scene, calls, CLONED[scene.actor])
     return _points(scene, [name for _, name in calls])
 
 
@@ -170,17 +186,21 @@ def _points(scene: Scene, names: Sequence[str]) -> list[Point]:
     return points
 
 
-def _points_of_children(scene: Scene, calls: Sequence[tuple[str | None, str]], monitor: str | None) -> list[Point]:
-    """Return the points of the first child that the monitor itself does not come to before."""
-    child = next((pid for pid, _ in calls if pid != monitor), None)
-    of_monitor = Counter(name for pid, name in calls if pid == monitor)
-    points = _points(scene, [name for pid, name in calls if pid == child])
-    return [point for point in points if point.number > of_monitor[point.call]]
+def _points_of_child(scene: Scene, calls: Sequence[tuple[str | None, str]], number: int) -> list[Point]:
+    """Return the points of what was cloned as this one that none of those before it comes to."""
+    processes = list(dict.fromkeys(pid for pid, _ in calls))
+    if len(processes) <= number:
+        return []
+    before = Counter[str]()
+    for process in processes[:number]:
+        before |= Counter(name for pid, name in calls if pid == process)
+    points = _points(scene, [name for pid, name in calls if pid == processes[number]])
+    return [point for point in points if point.number > before[point.call]]
 
 
 def strike(stage: Stage, point: Point) -> Outcome:
     """Play a scene and kill its actor at the point."""
-    follow = ["-f"] if point.scene.actor == "init" else []
+    follow = ["-f"] if point.scene.actor in CLONED else []
     blow = f"inject={point.call}:signal=SIGKILL:when={point.number}"
     return stage.play(point.scene, [*follow, "-e", f"trace={point.call}", "-e", blow])
 

@@ -13,10 +13,11 @@ import pytest
 
 from tests.faults.aftermath import clear, complaints_after
 from tests.faults.kill_points import Point, Scene, Stage, scenes, spread, strike, survey
+from tests.probes import probe_idmapped_mounts
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_tools("strace")]
 
-SAMPLE = 30
+SAMPLE = 38
 MANY = 300
 AT_ONCE = 4
 
@@ -71,7 +72,7 @@ class Blows:
 def test_a_kill_at_a_sample_of_points_leaves_nothing(tmp_path: Path, payload_rootfs: Path) -> None:
     """One point of each scene, some two: each scene's middle, and the ends of the first scenes."""
     blows = Blows(tmp_path, payload_rootfs)
-    everything = scenes()
+    everything = scenes(mapped=not probe_idmapped_mounts())
 
     blows.fall({scene: 1 + (number < SAMPLE - len(everything)) for number, scene in enumerate(everything)})
 
@@ -83,7 +84,7 @@ def test_a_kill_at_a_sample_of_points_leaves_nothing(tmp_path: Path, payload_roo
 def test_a_kill_at_hundreds_of_points_leaves_nothing(tmp_path: Path, payload_rootfs: Path) -> None:
     """Points spread evenly over every scene; at least 200 distinct ones are reached."""
     blows = Blows(tmp_path, payload_rootfs)
-    everything = scenes()
+    everything = scenes(mapped=not probe_idmapped_mounts())
 
     blows.fall(dict.fromkeys(everything, MANY // len(everything) + 1))
 

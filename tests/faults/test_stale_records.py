@@ -17,7 +17,7 @@ from container_kit._linux import processes
 from container_kit._linux.processes import ProcessId
 from container_kit._runtime.state_file import read_state
 from container_kit._state import records
-from container_kit._state.container_record import Phase
+from container_kit._state.container_record import UNRECORDED_CGROUP, Phase
 
 SLEEP = ["payload", "sleep", "1000"]
 SOON = 5.0
@@ -78,6 +78,29 @@ def forge(engine: ck.Engine, box: ck.Container, *, monitor: ProcessId, init: Pro
     directory = Path(engine.site.home.container_runtime_dir(box.id))
     directory.mkdir(mode=0o700)
     (directory / "state").write_text(f"phase=running\nmonitor={monitor}\ninit={init}\nstarted=1\nrestarts=0\n")
+
+
+# ── an older version started it ──────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.needs_cgroup2
+def test_a_container_that_an_older_version_started_is_controlled_as_ever(engine: ck.Engine, image: ck.Image) -> None:
+    """Its row does not say where its control group is: it is paused, ended without its monitor, and nothing is left."""
+    box = ck.start(image, SLEEP, detach=True, engine=engine)
+    group = box.inspect().cgroup
+    state = read_state(engine.site.home.state_file(box.id))
+    assert group is not None
+    assert state is not None
+    with engine.site.database.transaction() as connection:
+        connection.execute("UPDATE containers SET cgroup = ?", (UNRECORDED_CGROUP,))
+
+    box.pause()
+    status = box.status
+    os.kill(state.monitor.pid, signal.SIGKILL)
+    assert processes.wait_gone(state.monitor, SOON)
+
+    assert ("paused", "exited") == (status, box.status)
+    assert not os.path.exists(group)
 
 
 # ── files that nobody knows ──────────────────────────────────────────────────────────────────────

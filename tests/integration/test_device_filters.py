@@ -18,7 +18,7 @@ from container_kit._linux import shim
 from container_kit._plan.device_filter import DEFAULT_RULES, DeviceRule, compile_device_filter
 from container_kit._runtime.device_filters import DeviceFilters, open_filter
 from container_kit._spec.container_config import ContainerConfig
-from container_kit._spec.devices import device
+from container_kit._spec.devices import Device
 from container_kit._spec.security import Security
 from container_kit.errors import UnsupportedHostError
 from tests.device_programs import attach, is_allowed
@@ -199,7 +199,7 @@ def number_of(filters: DeviceFilters, program: bytes) -> int:
 
 
 POWERFUL = ContainerConfig(security=Security(cap_add=("SYS_ADMIN",)))
-READ_ONLY = ContainerConfig(devices=(attrs.evolve(device("/dev/zero", access="r"), major=1, minor=5),))
+READ_ONLY = ContainerConfig(devices=(attrs.evolve(Device(source="/dev/zero", access="r"), major=1, minor=5),))
 
 
 def test_without_a_cgroup_a_container_has_no_filter_and_what_needs_one_is_refused() -> None:

@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 
 from _native.generate_syscall_tables import NEWER, NEWER_X86_64
 from container_kit._plan import seccomp_tables as t
-from container_kit._plan.default_profile import DEFAULT_PROFILE, DOCKER_PROFILE, STRICT_PROFILE
 from container_kit._plan.seccomp import (
     ALL_ABIS,
     ALLOW,
@@ -32,6 +31,7 @@ from container_kit._plan.seccomp import (
     compile_seccomp,
     refuse,
 )
+from container_kit._plan.seccomp_profiles import DEFAULT_PROFILE, DOCKER_PROFILE, STRICT_PROFILE
 from container_kit._plan.seccomp_program import ALL_BITS, Comparison, Condition
 from container_kit._spec.security import CAPABILITIES, DEFAULT_CAPABILITIES, DOCKER_EXTRA_CAPABILITIES
 from container_kit.testing.bpf import AUDIT_ARCH, Answer, Verdict, simulate

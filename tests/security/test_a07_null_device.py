@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Unpack
 
 import pytest
 
 import container_kit as ck
+from tests.e2e.patience import eventually
 from tests.security.rigs import Rig, existing, record, swapping
 
 STARTS = 15
+FCHMOD = "91" if os.uname().machine == "x86_64" else "52"
 SOAKED_STARTS = 3000
 MASKED = ("/proc/keys", "/proc/timer_list", "/proc/interrupts", "/proc/kcore")
 
@@ -51,6 +55,47 @@ def test_A7_a_null_device_cannot_be_brought_by_a_mount(rig: Rig, tmp_path: Path,
     assert masked
     assert {("char", "1:3")} == {(line.split()[0], line.split()[5]) for line in masked}
     assert before == record(canary)
+
+
+def change_stdin(rig: Rig, way: str, **options: Unpack[ck.ContainerOptions]) -> str:
+    """Set the mode of stdin, which is a null device, to what it is; return what stdin is."""
+    rig.output(way, "syscall", FCHMOD, "0", str(0o666), **options)
+    return rig.output(way, "fds", **options).splitlines()[0]
+
+
+@pytest.mark.parametrize("way", ["run", "exec"])
+@pytest.mark.parametrize("security", [ck.Security(), ck.Security.docker()], ids=["default", "docker"])
+def test_A7_the_hosts_null_device_is_not_within_reach(rig: Rig, way: str, security: ck.Security) -> None:
+    """Stdin is the container's own null device: not even the time of a change shows on the host's."""
+    before = os.stat("/dev/null").st_ctime_ns
+
+    stdin = change_stdin(rig, way, security=security)
+
+    assert before == os.stat("/dev/null").st_ctime_ns
+    assert "0 /dev/null" == stdin
+
+
+def test_A7_a_health_check_cannot_change_the_hosts_null_device(rig: Rig) -> None:
+    """The monitor's own stdin does not get into the container either."""
+    before = os.stat("/dev/null").st_ctime_ns
+    check = ck.Healthcheck(["payload", "syscall", FCHMOD, "0", str(0o666)], interval=0.01, retries=1)
+
+    with rig.start(healthcheck=check) as box:
+        eventually(lambda: box.health != "starting", "it was checked")
+
+    assert before == os.stat("/dev/null").st_ctime_ns
+
+
+def test_A7_where_the_null_device_was_removed_stdin_is_empty(rig: Rig) -> None:
+    """Who may write to /dev can have no null device there; what is executed later reads nothing all the same."""
+    box = rig.start()
+    removed = box.exec(["payload", "unlink", "/dev/null"]).returncode == 0
+
+    again = box.exec(["payload", "cat"], text=True)
+    stdin = box.exec(["payload", "fds"], text=True).stdout.splitlines()[0]
+
+    assert ("", 0) == (again.stdout, again.returncode)
+    assert stdin.startswith("0 pipe:" if removed else "0 /dev/null")
 
 
 def race_for_null(rig: Rig, own_rootfs: Path, starts: int) -> None:

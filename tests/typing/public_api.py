@@ -45,6 +45,10 @@ def options_are_typed() -> None:
         mounts=[ck.Mount.bind(Path("/srv"), "/srv", read_only=True), ck.Mount.tmpfs("/tmp", size="64m")],
         tmpfs={"/run": "size=1m"},
         ulimits={"nofile": (1, 2), "core": 0},
+        resources=ck.Resources(memory="512m", cpus=1.5, io_write_bps={"/dev/sda": "10m"}, hugetlb={"2MB": 0}),
+        devices=["/dev/fuse:rw", "vendor.com/gpu=all", ck.Device(source=Path("/dev/kvm"), access="rw")],
+        cgroup_parent="/user.slice/mine",
+        time_limit=1.5,
         restart=ck.RestartPolicy.always(),
         healthcheck=ck.Healthcheck(["true"], interval=1),
         network="host",
@@ -89,6 +93,28 @@ def lives_are_led(box: ck.Container) -> None:
     box.remove(True)  # type: ignore[call-arg]  # no boolean by position
 
 
+def confinement_is_typed(box: ck.Container) -> None:
+    """Profiles are values; what may be waived and how a namespace is made are literals."""
+    assert_type(ck.Security.docker(), ck.Security)
+    assert_type(ck.Security.privileged(), ck.Security)
+    assert_type(ck.Security.untrusted(memory="1g", pids=64, scratch=1 << 20, time_limit=None), ck.Security)
+    ck.Security.untrusted(waive=["memory", "pids", "userns"])
+    ck.Security.untrusted(waive=["seccomp"])  # type: ignore[list-item]  # cannot be waived
+    security = ck.Security(cap_add=["NET_RAW"], userns="auto", seccomp=Path("/etc/profile.json"), apparmor="mine")
+    assert_type(security.cap_add, tuple[str, ...])
+    ck.Security(userns="private")  # type: ignore[arg-type]  # not a mode
+    assert_type(box.inspect().config.resources, ck.Resources)
+    assert_type(ck.Resources(cpus="0.5").cpus, float | None)
+    ck.Resources(pids="many")  # type: ignore[arg-type]  # not a number
+
+
+def limits_are_changed(box: ck.Container) -> None:
+    """By name only; nothing comes back."""
+    change: Callable[..., None] = box.update
+    change(resources=ck.Resources(memory=-1), restart=ck.RestartPolicy.always())
+    box.update(ck.Resources())  # type: ignore[call-arg]  # by name
+
+
 def processes_are_typed(box: ck.Container) -> None:
     """exec is run's sibling; spawn and attach return a process."""
     assert_type(box.exec(["true"]), ck.Completed[bytes])
@@ -128,6 +154,11 @@ def output_and_usage_are_typed(box: ck.Container) -> None:
     assert_type(box.stats().memory_bytes, int)
     assert_type(box.stats_stream(interval=0.5), Iterator[ck.Stats])
     assert_type(box.stats().interfaces, tuple[ck.InterfaceTraffic, ...] | None)
+    assert_type(box.stats().devices, tuple[ck.DeviceTraffic, ...] | None)
+    assert_type(box.stats().cpu_percent, float | None)
+    for pressure in (box.stats().memory_pressure, box.stats().io_pressure):
+        assert_type(pressure, ck.Pressure | None)
+    assert_type(box.top(), tuple[ck.ProcessInfo, ...])
     assert_type([process.command for process in box.top()], list[str])
     assert_type(box.listening_ports(), frozenset[int])
 
@@ -162,7 +193,7 @@ def files_of_containers_are_typed(box: ck.Container) -> None:
 
 def engines_are_typed() -> None:
     """The place where all of it lives."""
-    with ck.Engine("/srv/state") as engine:
+    with ck.Engine("/srv/state", cgroup_parent="user.slice/mine") as engine:
         assert_type(engine.capabilities(), tuple[ck.Capability, ...])
         assert_type(engine.events(since=3, follow=True), Iterator[ck.Event])
         assert_type(engine.root, str)

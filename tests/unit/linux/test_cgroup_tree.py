@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from container_kit._linux.cgroup_tree import Tree, Why, enable_controllers, find_obstacle, has_processes, is_top
-from container_kit._runtime.control_groups import explain_missing, refusal
+from container_kit._runtime.missing_controllers import explain_missing, refusal
 
 BOTH = frozenset(("memory", "pids"))
 
@@ -105,7 +105,7 @@ def test_reasons_are_plain_words(top: Path) -> None:
     }
 
     assert "hybrid" in found["io"].reason
-    assert "cgroup_no_v1=io" in found["io"].remedy
+    assert "cgroup_no_v1=all" in found["io"].remedy
     assert f"{busy} holds processes itself" in found["pids"].reason
     assert "one level down" in found["pids"].remedy
     assert "the kernel does not offer the hugetlb controller" == found["hugetlb"].reason

@@ -9,15 +9,15 @@ from container_kit._plan.flags import AttachHow, MountAttr
 from container_kit._plan.launch import LaunchPlan, compile_launch_plan
 from container_kit._plan.ops import Attach, NewFilesystem, OpenTree, SetMountAttr, SlotDir, SlotNode
 from container_kit._spec.container_config import ContainerConfig
-from container_kit._spec.devices import Device, device
+from container_kit._spec.devices import Device
 from container_kit._spec.facts import HostFacts
 from container_kit._spec.paths import ContainerPath
 from container_kit._spec.security import Security
 from container_kit.errors import InvalidSpecError, UnsupportedHostError
 from tests.unit.plan.cases import IMAGE, LAYERS, NOBODY, ROOT, ROOTLESS
 
-FUSE = attrs.evolve(device("/dev/fuse"), major=10, minor=229, mode=0o666)
-DISK = attrs.evolve(device("/dev/block/sda", access="r"), kind="b", major=8, minor=0, mode=0o660)
+FUSE = attrs.evolve(Device(source="/dev/fuse"), major=10, minor=229, mode=0o666)
+DISK = attrs.evolve(Device(source="/dev/block/sda", access="r"), kind="b", major=8, minor=0, mode=0o660)
 
 
 def plan_for(facts: HostFacts, *devices: Device, security: Security | None = None) -> LaunchPlan:

@@ -12,7 +12,7 @@ import pytest
 
 from container_kit._runtime.cdi import apply_cdi, find_edits
 from container_kit._spec.container_config import ContainerConfig
-from container_kit._spec.devices import device
+from container_kit._spec.devices import Device
 from container_kit.errors import InvalidSpecError, UnsupportedHostError
 
 
@@ -137,8 +137,10 @@ def test_a_node_has_to_be_what_its_specification_says(shelves: tuple[str, str]) 
 def test_a_config_gets_what_it_has_not_got_already(shelves: tuple[str, str]) -> None:
     """The same device named twice is one; another one in its place contradicts it."""
     put(shelves[0], "a.json", "0", deviceNodes=[{"path": "/dev/card", "hostPath": "/dev/zero"}], env=["A=vendor"])
-    same = ContainerConfig(env=(("A", "mine"), ("B", "mine")), devices=(device("/dev/zero", "/dev/card"),))
-    other = ContainerConfig(devices=(device("/dev/full", "/dev/card"),))
+    same = ContainerConfig(
+        env=(("A", "mine"), ("B", "mine")), devices=(Device(source="/dev/zero", target="/dev/card"),)
+    )
+    other = ContainerConfig(devices=(Device(source="/dev/full", target="/dev/card"),))
 
     applied = apply_cdi(same, ["vendor.com/card=0"], shelves)
     with pytest.raises(InvalidSpecError, match="is given twice"):

@@ -15,7 +15,7 @@ from container_kit._spec.ids import new_id_from
 from container_kit._spec.image_config import ImageConfig
 from container_kit._spec.root_filesystem import RootFilesystem
 from container_kit._state import content_records, records
-from container_kit._state.container_record import ContainerRecord
+from container_kit._state.container_record import UNRECORDED_CGROUP, ContainerRecord
 from container_kit._state.content_records import LayerRecord
 from container_kit._state.database import Database
 from container_kit._state.schema import APPLICATION_ID, MIGRATIONS
@@ -55,7 +55,11 @@ def test_an_older_file_keeps_its_containers(tmp_path: Path, version: int) -> Non
     database = Database(str(path))
 
     found = records.get(database, "web")
-    assert ("i", "", RECORD.config) == (found.image_name, found.image_id, found.config)
+    assert ("i", RECORD.config) == (found.image_name, found.config)
+    if version < 2:
+        assert "" == found.image_id
+    if version < 3:
+        assert UNRECORDED_CGROUP == found.cgroup
     assert {} == content_records.layers(database)
     database.check()
     database.close()

@@ -16,7 +16,7 @@ APPARMOR_EXEC = "attr/apparmor/exec"
 SELINUX_EXEC = "attr/exec"
 
 
-def own_files(config: ContainerConfig) -> tuple[ProcessFile, ...]:
+def process_files(config: ContainerConfig) -> tuple[ProcessFile, ...]:
     """Return the steps for what a config asks for; mostly none."""
     adjustment, security = config.resources.oom_score_adj, config.security
     steps: list[ProcessFile] = []

@@ -9,13 +9,6 @@ from itertools import product
 import pytest
 
 from container_kit._plan import seccomp_tables as t
-from container_kit._plan.default_profile import (
-    DEFAULT_PROFILE,
-    DOCKER_PROFILE,
-    LEFT_OUT,
-    STRICT_PROFILE,
-    STRICTER_THAN_DOCKER,
-)
 from container_kit._plan.seccomp import (
     ALL_ABIS,
     ALLOW,
@@ -25,6 +18,13 @@ from container_kit._plan.seccomp import (
     compile_seccomp,
     refuse,
     severity,
+)
+from container_kit._plan.seccomp_profiles import (
+    DEFAULT_PROFILE,
+    DOCKER_PROFILE,
+    LEFT_OUT,
+    STRICT_PROFILE,
+    STRICTER_THAN_DOCKER,
 )
 from container_kit._plan.seccomp_program import Condition
 from container_kit._spec.security import CAPABILITIES, DEFAULT_CAPABILITIES

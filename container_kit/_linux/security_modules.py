@@ -1,4 +1,4 @@
-"""Labels of Linux security modules: AppArmor's profiles and SELinux's contexts, as /proc shows them.
+"""Linux security modules that label processes: AppArmor's profiles and SELinux's contexts, as /proc shows them.
 
 Whether a module is there is asked by reading what only it can answer; a kernel that was
 built with it and booted without has the files, too. Source: the kernel's LSM/apparmor.rst,
@@ -16,6 +16,11 @@ class Labeler(enum.Enum):
 
     APPARMOR = "apparmor/current"
     SELINUX = "current"
+
+    @property
+    def module(self) -> str:
+        """The module's name."""
+        return "AppArmor" if self is Labeler.APPARMOR else "SELinux"
 
 
 def is_present(labeler: Labeler) -> bool:

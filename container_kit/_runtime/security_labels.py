@@ -1,6 +1,6 @@
 """What a process was to be labelled with, and whether it is: AppArmor's profile, SELinux's context.
 
-The label is asked for before the exec and taken on by it (`_plan/own_files.py`). A module
+The label is asked for before the exec and taken on by it (`_plan/process_files.py`). A module
 that is missing, or a process that runs without its label, is an error: nobody who asked for
 a profile shall believe that it holds when it does not (CVE-2025-65105).
 """
@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import errno
 
-from container_kit._linux.labels import Labeler, is_present, read_label
+from container_kit._linux.security_modules import Labeler, is_present, read_label
 from container_kit._plan.ops import ForkInit, ProcessFile
-from container_kit._plan.own_files import APPARMOR_EXEC, SELINUX_EXEC
 from container_kit._plan.plans import ExecPlan, LaunchPlan
+from container_kit._plan.process_files import APPARMOR_EXEC, SELINUX_EXEC
 from container_kit._spec.security import Security
 from container_kit.errors import LaunchError, UnsupportedHostError
 
-_MODULES = {Labeler.APPARMOR: "AppArmor", Labeler.SELINUX: "SELinux"}
 _FILES = {APPARMOR_EXEC: Labeler.APPARMOR, SELINUX_EXEC: Labeler.SELINUX}
 
 
@@ -28,13 +27,16 @@ def check_labels(security: Security) -> None:
     """
     for labeler, label in ((Labeler.APPARMOR, security.apparmor), (Labeler.SELINUX, security.selinux)):
         if label is not None and not is_present(labeler):
-            module = _MODULES[labeler]
             raise UnsupportedHostError(
-                feature=f"{module} labels ({label!r} was asked for)",
-                reason=f"the running kernel does not use {module}",
-                hint=f"boot with {module} (lsm=…,{module.lower()} security={module.lower()}), "
-                f"or leave {module.lower()}= out of Security",
+                feature=f"{labeler.module} labels ({label!r} was asked for)",
+                reason=f"the running kernel does not use {labeler.module}",
+                hint=f"{boot_remedy(labeler)}, or leave {labeler.module.lower()}= out of Security",
             )
+
+
+def boot_remedy(labeler: Labeler) -> str:
+    """Return what to do where a kernel does not use a module."""
+    return f"boot with lsm=…,{labeler.module.lower()} (security={labeler.module.lower()} on older kernels)"
 
 
 def are_asked_for(plan: LaunchPlan | ExecPlan) -> bool:
@@ -54,8 +56,7 @@ def check_started(plan: LaunchPlan | ExecPlan, pid: int) -> None:
         labeler, wanted = _FILES[step.path], step.contents.decode().removeprefix("exec ")
         found = read_label(labeler, _labelled(plan, pid))
         if found is not None and found != wanted:
-            module = _MODULES[labeler]
-            op = f"checking the {module} label: {wanted!r} was asked for, the process has {found!r}"
+            op = f"checking the {labeler.module} label: {wanted!r} was asked for, the process has {found!r}"
             raise LaunchError(step=0, total=0, op=op, errno=errno.EACCES)
 
 

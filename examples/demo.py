@@ -27,6 +27,11 @@ def one_shot(engine: ck.Engine, image: ck.Image) -> None:
         ck.run(image, ["no-such-command"], engine=engine)
     except ck.errors.CommandNotFoundError as err:
         show("a typed error", str(err).split(" (")[0])
+    try:
+        held = ck.run(image, ck.shell("id -u; cat /etc/shadow"), security=ck.Security.untrusted(), engine=engine)
+        show("untrusted code", held.stderr.decode().strip())
+    except ck.errors.UnsupportedHostError as err:
+        show("untrusted code", f"does not start here: {err.reason}")
     isolated = ck.run(image, ck.shell("ls -A /home; ls /sys/class/net"), text=True, engine=engine)
     show("homes and interfaces", isolated.stdout.split())
 
@@ -40,6 +45,8 @@ def lifecycle(engine: ck.Engine, image: ck.Image) -> None:
         show("status", box.status)
         show("exec", box.exec(["cat", "/etc/hostname"], text=True).stdout.strip())
         show("processes", [process.command for process in box.top()][-1])
+        used = box.stats()
+        show("uses", f"{used.memory_bytes >> 10} KiB, {used.pids} processes, {used.cpu_seconds:.3f} s of CPU")
         try:
             box.pause()
             show("paused", box.status)

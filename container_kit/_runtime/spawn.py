@@ -45,6 +45,7 @@ def spawn_monitor(
                     _ABSENT if ids is None else ids,
                 ]
                 supervision = _supervised(shim.begin_monitor(fds), ours)
+                return supervision
             finally:
                 os.close(memfd)
     except BaseException:
@@ -52,7 +53,6 @@ def spawn_monitor(
             supervision.let_go()  # an interrupt
         ours.close()
         raise
-    return supervision
 
 
 def _supervised(starting: shim.Starting, channel: socket.socket) -> Supervision:

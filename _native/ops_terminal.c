@@ -108,17 +108,21 @@ static int open_empty_pipe(void) {
     return ends[0];
 }
 
+static int replace_null(struct ck_run *run, int fd) {
+    int err = ck_check_null_device(fd);
+    if (err < 0)
+        return err == -ENODEV ? 0 : err;
+    CK_CLOSE int own = open_own_null(run);
+    if (own < 0 && fd == 0)
+        own = open_empty_pipe();
+    return own < 0 ? own : ck_status(CK_SYS3(__NR_dup3, own, fd, 0));
+}
+
 // Through a descriptor of the host's node, root in a container would change the mode and the owner of that.
 int ck_do_NULL_STDIO(struct ck_run *run, struct ck_field *field) {
     int err = 0;
     (void)field;
-    for (int fd = 0; err == 0 && fd < 3; fd++) {
-        if (ck_check_null_device(fd) < 0)
-            continue;
-        CK_CLOSE int own = open_own_null(run);
-        if (own < 0 && fd == 0)
-            own = open_empty_pipe();
-        err = own < 0 ? own : ck_status(CK_SYS3(__NR_dup3, own, fd, 0));
-    }
+    for (int fd = 0; err == 0 && fd < 3; fd++)
+        err = replace_null(run, fd);
     return err;
 }

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import shutil
 import subprocess
 import threading
@@ -122,7 +123,9 @@ def _cgroups(processes: ProcessTable) -> Entries:
     top = own_cgroups()  # empty where there is no cgroup v2 tree: then there is nothing to walk
     found: dict[str, str] = {}
     for directory, subdirectories, _ in os.walk(top):
-        subdirectories[:] = [name for name in subdirectories if owned_by_us(f"{directory}/{name}")]
+        subdirectories[:] = [
+            name for name in subdirectories if owned_by_us(f"{directory}/{name}") and not _is_of_another_run(name)
+        ]
         members = _members(directory)
         if directory != top and processes.all_foreign(members):
             subdirectories.clear()  # a container of another run, with the groups of its execs
@@ -130,6 +133,12 @@ def _cgroups(processes: ProcessTable) -> Entries:
             # The inode tells a new group from an old one of the same name.
             found[f"{directory} {inode}"] = f"{directory} with processes {members}"
     return found
+
+
+def _is_of_another_run(name: str) -> bool:
+    """Say whether a cgroup was named by the tests of another process: empty ones have nobody to tell by."""
+    run = re.match(r"ck-test-(\d+)", name)
+    return run is not None and int(run[1]) != os.getpid()
 
 
 def _members(group: str) -> list[int]:

@@ -2,9 +2,9 @@
 
 Theory of operation, the order:
 
-1. keys, limits and the bounding set, while we still have the privileges they take;
+1. keys, limits and the bounding set, while we still have the privileges they take; stdio, before any filter;
 2. groups, gid, uid; a change of uid forgets the parent-death signal, so it is set again;
-3. the working directory and /dev/null, opened as the user and with the user's privileges only; one that joins
+3. the working directory, entered as the user and with the user's privileges only; one that joins
    a running container is seen by those inside from here on, and has no more rights than they;
 4. no_new_privs and the filter as late as possible: whatever comes after passes it. Without
    no_new_privs a filter takes CAP_SYS_ADMIN, so it comes before the identity (seccomp(2));
@@ -79,12 +79,12 @@ def confine_steps(
         *(Rlimit(resource=limit.resource, soft=limit.soft, hard=limit.hard) for limit in ulimits),
         Umask(),
         BoundingSet(capabilities=capabilities),
+        *((NullStdio(),) if terminal is None else ()),
         *(() if late else filters),
         *_become(identity, facts),
         Capabilities(effective=capabilities if identity.uid == 0 else 0),
         ParentDeathSignal(signal=SIGKILL),
         Chdir(path=working_dir),
-        *((NullStdio(),) if terminal is None else ()),
         *((EnterPidNamespace(), ParentDeathSignal(signal=SIGKILL)) if joins else ()),
         StartSession(),
         *((NoNewPrivs(), *filters) if late else ()),

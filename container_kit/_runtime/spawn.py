@@ -45,7 +45,7 @@ def spawn_monitor(
                     _ABSENT if ids is None else ids,
                 ]
                 supervision = _supervised(shim.begin_monitor(fds), ours)
-                return supervision
+                return supervision  # noqa: RET504  # known below, should closing the others be interrupted
             finally:
                 os.close(memfd)
     except BaseException:

@@ -172,12 +172,11 @@ class Supervision:
         if self._closed:
             return
         if os.getpid() == self._starter:
-            processes.is_ended(self._pidfd, None)  # an interrupt here leaves all as it is
+            processes.is_ended(self._pidfd, None)
+            processes.reap(self._pidfd)  # an interrupt up to here leaves what can be done again
         self._closed = True
-        self._channel.close()
-        if os.getpid() == self._starter:
-            processes.reap(self._pidfd)
         os.close(self._pidfd)
+        self._channel.close()
         try:
             self._starting.end()
         except OSError as err:

@@ -63,7 +63,7 @@ def update(site: Site, container_id: str, *, resources: Resources | None, restar
             hint = "wait until it runs"
             raise InvalidTransitionError(action="update", status="being started", container=record.name, hint=hint)
         config = _changed(record.config, resources, restart)
-        if seen.state is not None:  # a run that is over may have another one to come
+        if seen.state is not None and seen.state.phase != "exited":  # when a run is over, another one may come
             _tell_monitor(site, seen.state.monitor, record, config)
         else:
             cgroup_places.check_limits(site, config)

@@ -89,7 +89,7 @@ def test_A1_monitors_are_executed_from_a_sealed_file(rig: Rig) -> None:
 
     with open(path, "rb") as file:
         seals = fcntl.fcntl(file.fileno(), fcntl.F_GET_SEALS)
-    with open(path, "r+b", buffering=0) as file, pytest.raises(PermissionError):
-        file.write(b"#!")
+    with pytest.raises(PermissionError), open(path, "r+b", buffering=0) as file:
+        file.write(b"#!")  # its mode stops a user from opening it, its seals stop root here
 
     assert ALL_SEALS == seals & ALL_SEALS

@@ -226,6 +226,21 @@ def test_a_cgroup_is_reported(before: Ledger, tmp_path: Path) -> None:
     assert any(line.startswith(f"cgroup left behind: {group} ") for line in left)
 
 
+@pytest.mark.needs_cgroup2
+def test_a_cgroup_of_another_run_is_not_reported(before: Ledger, tmp_path: Path) -> None:
+    """Although it is empty: its name says whose it is."""
+    own = own_cgroup()
+    assert own is not None
+    group = own / f"ck-test-{os.getpid()}0-1"
+    group.mkdir()
+    try:
+        left = differences(before, tmp_path)
+    finally:
+        group.rmdir()
+
+    assert not any(str(group) in line for line in left)
+
+
 @pytest.mark.needs_net_admin
 def test_a_network_link_is_reported(tmp_path: Path) -> None:
     """A link left in the network namespace is named; the test makes its own namespace for it."""

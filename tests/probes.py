@@ -14,6 +14,8 @@ import pwd
 import shutil
 import struct
 import subprocess
+import sys
+import sysconfig
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -162,6 +164,22 @@ def probe_libfuzzer() -> str:
     return _try("sh", "-c", f"echo '{target}' | {link}")
 
 
+def libasan() -> str:
+    """Return the path of gcc's address sanitizer, for LD_PRELOAD; a mere name where there is none."""
+    command = ["gcc", "-print-file-name=libasan.so"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+@functools.cache
+def probe_libasan() -> str:
+    """Say whether gcc can build an extension with the sanitizers (libasan, libubsan), and this Python can load it."""
+    include = sysconfig.get_path("include")
+    build = f"gcc -fsanitize=address,undefined -shared -fPIC -I{include} -x c -o /dev/null -"
+    load = f"{sys.executable} -c 'import ctypes; ctypes.CDLL(None).__asan_init'"
+    preload = "ASAN_OPTIONS=detect_leaks=0 LD_PRELOAD=$(gcc -print-file-name=libasan.so)"
+    return _try("sh", "-c", f"echo '#include <Python.h>' | {build} && {preload} {load}")
+
+
 @functools.cache
 def probe_libseccomp() -> str:
     """Say whether the distribution's own Python has the bindings of libseccomp (package python3-seccomp)."""
@@ -262,6 +280,7 @@ PROBES: dict[str, Callable[..., str]] = {
     "needs_tools": probe_tools,
     "needs_user_xattrs": probe_user_xattrs,
     "needs_libfuzzer": probe_libfuzzer,
+    "needs_libasan": probe_libasan,
     "needs_libseccomp": probe_libseccomp,
     "needs_machine": probe_machine,
     "needs_apparmor": probe_apparmor,

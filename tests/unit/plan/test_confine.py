@@ -15,6 +15,7 @@ from container_kit._plan.ops import (
     Gid,
     Groups,
     NoNewPrivs,
+    NullStdio,
     ParentDeathSignal,
     Rlimit,
     Seccomp,
@@ -59,6 +60,15 @@ def test_filter_comes_before_the_identity_when_privileges_may_be_gained() -> Non
     assert order(config, Seccomp, Groups, Gid, Uid, Capabilities, NoNewPrivs) == [
         Seccomp, Groups, Gid, Uid, Capabilities,
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("no_new_privileges", [True, False])
+def test_stdio_is_the_containers_own_before_any_filter(no_new_privileges: bool) -> None:
+    """A profile that refuses the calls it takes must not leave the host's null device there; a terminal does it."""
+    config = attrs.evolve(EVERYTHING, tty=False, security=Security(no_new_privileges=no_new_privileges))
+
+    assert order(config, NullStdio, Seccomp) == [NullStdio, Seccomp]
+    assert order(EVERYTHING, NullStdio, Terminal) == [Terminal]
 
 
 def test_directory_is_entered_with_the_users_own_rights() -> None:

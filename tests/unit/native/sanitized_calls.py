@@ -187,8 +187,10 @@ def start_at_once(program: int, name: bytes, fds: list[int]) -> tuple[int, int]:
     """Spawn; return the error and, where there is none, the exit status."""
     spawned = FFI.new("struct ck_spawned *")
     error = call("ck_spawn", program, exact(name + b"\0"), FFI.new("int[8]", fds), spawned)
+    if error:
+        return (error, 0)
     assert call("ck_spawn_end", spawned) == 0  # done already
-    return (error, 0 if error else reap(spawned))
+    return (0, reap(spawned))
 
 
 def start_meanwhile(program: int, name: bytes, fds: list[int]) -> tuple[int, int]:

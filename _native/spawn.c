@@ -155,6 +155,7 @@ static long begin(int program, const char *name, const int fds[CK_FD_COUNT], uin
     long pid = clone_program(spawn, wait, &spawned->pidfd);
     if (pid < 0) {
         unmap_stack(spawn);
+        spawned->memory = NULL;
         return pid;
     }
     spawned->pid = (int)pid;

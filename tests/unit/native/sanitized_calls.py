@@ -16,12 +16,14 @@ import struct
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 MUTATIONS = 3000
 INT_MIN, INT_MAX, U32, U64 = -(2**31), 2**31 - 1, 2**32 - 1, 2**64 - 1
+WALL = 0x40000000  # wait(2): whatever signal the child's end sends
 NO_NAMESPACES = (-errno.EPERM, -errno.ENOSPC)  # to users of many hosts; ENOSPC: max_user_namespaces
 RETURN_ONE = struct.pack("=BBhiBBhi", 0xB7, 0, 0, 1, 0x95, 0, 0, 0)  # a device filter
 
@@ -219,7 +221,7 @@ def start_programs() -> None:
         assert start(text, b"program", [-1] * 8)[0] in (-errno.EACCES, -errno.ENOEXEC)
         assert start(directory, b"program", [-1] * 8) == (-errno.EACCES, 0)
         assert start(true, b"program", [INT_MAX] * 8) == (-errno.EBADF, 0)
-        with_little_room(lambda start=start: start(true, b"program", [-1] * 8)[0])
+        with_little_room(partial(start, true, b"program", [-1] * 8))
     at_once_in_threads(lambda: [start_meanwhile(true, b"thread", [-1] * 8) for _ in range(10)])
     close(true, text, directory)
 
@@ -243,7 +245,7 @@ def is_open(fd: int) -> bool:
     return os.path.exists(f"/proc/self/fd/{fd}")
 
 
-def with_little_room(act: Callable[[], int]) -> None:
+def with_little_room(act: Callable[[], tuple[int, int]]) -> None:
     """Do something that needs descriptors with room for none, one, two and three of them; each may fail by EMFILE."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     lowest = os.dup(0)
@@ -251,7 +253,7 @@ def with_little_room(act: Callable[[], int]) -> None:
     results: list[int] = []
     for room in range(4):
         resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + room, limits[1]))
-        results.append(act())
+        results.append(act()[0])
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     assert -errno.EMFILE == results[0]
     assert set(results) <= {0, -errno.EMFILE, *NO_NAMESPACES}, results
@@ -273,7 +275,8 @@ def hold_namespace() -> int:
     holder = FFI.new("struct ck_userns_holder *")
     error: int = call("ck_hold_userns", holder)
     if error == 0:
-        assert os.path.exists(f"/proc/{holder.pid}/ns/user")
+        os.write(holder.release, b"x")  # it ends by itself; a sanitizer would make that another status
+        assert os.waitpid(holder.pid, WALL) == (holder.pid, 0)
         call("ck_release_userns", holder)
         assert (holder.pid, holder.stack) == (-1, NULL)
     return error
@@ -284,11 +287,12 @@ def hold_namespaces() -> None:
     assert hold_namespace() in (0, *NO_NAMESPACES)
     holders = [FFI.new("struct ck_userns_holder *") for _ in range(8)]
     held = [holder for holder in holders if call("ck_hold_userns", holder) == 0]
+    assert all(os.path.exists(f"/proc/{holder.pid}/ns/user") for holder in held)
     for holder in held:
         call("ck_release_userns", holder)
     if not held:
         called.add("ck_release_userns")  # nothing to release
-    with_little_room(hold_namespace)
+    with_little_room(lambda: (hold_namespace(), 0))
     at_once_in_threads(lambda: [hold_namespace() for _ in range(5)])
 
 
@@ -305,7 +309,7 @@ def lie(about: str) -> None:
 
 
 def main() -> None:
-    """Call everything; say what was not called."""
+    """Call everything; say what was called."""
     if sys.argv[2] == "lie":
         lie(sys.argv[3])
         return
@@ -318,8 +322,7 @@ def main() -> None:
     start_programs()
     start_our_programs()
     hold_namespaces()
-    exported = {name for name in dir(EXTENSION.lib) if name.startswith("ck_")}
-    print(len(exported), *sorted(exported - called))
+    print(*sorted(called))
 
 
 main()

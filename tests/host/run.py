@@ -7,7 +7,7 @@
     guest     what is marked `guest` or `smoke`, in a virtual machine that has nothing but cgroup v2
     full      what is marked `guest_full`, in one that has all of it, and is emulated: slow
 
-The virtual machines run beside the others, and what they say is shown when each is done. Not as root, only what the
+Some run beside others, and what they say is shown when each is done. Not as root, only what the
 present user can do is run. The last line is "N passed, N failed, N skipped".
 """
 
@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ET
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -38,7 +38,7 @@ NO_GUEST = 125  # cgroup2-vm/run: the guest did not run the command
 class Run:
     """One pytest process, its report and what it counted."""
 
-    aside = False  # beside the others, and quiet until it is done
+    aside = False  # beside another run, and quiet until it is done
 
     def __init__(self, name: str, what: str, prefix: list[str], arguments: list[str]) -> None:
         """Describe the run: `prefix` is the command that leads to pytest's place."""
@@ -103,13 +103,13 @@ class Run:
         self.failures.append(reason)
 
 
-class GuestRun(Run):
-    """A run in a virtual machine."""
+class AsideRun(Run):
+    """A run beside the one that comes after it."""
 
     aside = True
 
 
-class EmulatedRun(GuestRun):
+class EmulatedRun(AsideRun):
     """A run in the emulated guest, whose engine is installed on first use."""
 
     def obstacle(self) -> str:
@@ -154,11 +154,11 @@ def plan_runs(arguments: list[str]) -> list[Run]:
     full = [GUEST, "--timeout", str(LONGEST_EMULATED), "--writable", "{report}", "--"]
     patient = ["-o", "faulthandler_timeout=0"]  # the guest has a time limit of its own
     return [
-        Run("root", "everything, as root", [], [*ordinary, *arguments]),
-        Run("user", "a user with subordinate ids", [*as_user, "cktest"], [*ordinary, *STORIES, *arguments]),
-        Run("plain", "a user with one id", [*as_user, "ckplain"], [*ordinary, *STORIES, *arguments]),
-        GuestRun("guest", "nothing but cgroup v2", guest, ["-m", "guest or smoke", *STORIES, *arguments]),
+        AsideRun("guest", "nothing but cgroup v2", guest, ["-m", "guest or smoke", *STORIES, *arguments]),
         EmulatedRun("full", "all of cgroup v2", full, ["-m", "guest_full", *patient, *for_emulation(), *arguments]),
+        Run("root", "everything, as root", [], [*ordinary, *arguments]),
+        AsideRun("plain", "a user with one id", [*as_user, "ckplain"], [*ordinary, *STORIES, *arguments]),
+        Run("user", "a user with subordinate ids", [*as_user, "cktest"], [*ordinary, *STORIES, *arguments]),
     ]
 
 
@@ -199,17 +199,21 @@ def main() -> int:
     runs = plan_runs(sys.argv[1:])
     with tempfile.TemporaryDirectory(prefix="ckrun", dir="/var/tmp") as place:
         Path(place).chmod(0o755)
-        with ThreadPoolExecutor(1) as beside:
-            guests = beside.submit(execute, [run for run in runs if run.aside], Path(place))
-            execute([run for run in runs if not run.aside], Path(place))
-            guests.result()
+        execute(runs, Path(place))
     return summarise(runs)
 
 
 def execute(runs: list[Run], place: Path) -> None:
-    """Do one run after the other."""
-    for run in runs:
-        run.execute(place)
+    """Do one run after the other, those aside together with the next that is not."""
+    beside: list[Future[None]] = []
+    with ThreadPoolExecutor(1) as pool:
+        for run in runs:
+            if run.aside:
+                beside.append(pool.submit(run.execute, place))
+                continue
+            run.execute(place)
+            while beside:
+                beside.pop().result()
 
 
 if __name__ == "__main__":

@@ -17,7 +17,9 @@ import os
 import shutil
 import stat
 import sys
+import time
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 from container_kit._images.mountpoints import build_mountpoints
 from container_kit._spec.paths import ContainerPath, HostPath, parse_container_path, parse_host_path
@@ -94,11 +96,8 @@ def host_root(layers: HostPath, include: Sequence[HostPath]) -> RootFilesystem:
 
 def build_skeleton(layers: HostPath, include: Sequence[HostPath]) -> HostPath:
     """Make the generated part of the host image and return where it is. Visible only when complete (rename)."""
-    files = sorted(_etc_entries())
-    digest = hashlib.sha256(_FORMAT.encode())
-    for path in files:
-        info = os.lstat(f"/{path}")
-        digest.update(f"{path} {info.st_mtime_ns} {info.st_size} {info.st_mode}\n".encode(errors="surrogateescape"))
+    files, look = _look_at_etc(int(time.monotonic()))
+    digest = hashlib.sha256(look)
     digest.update("\0".join(sorted(include)).encode(errors="surrogateescape"))
     final = HostPath(f"{layers}/host-{digest.hexdigest()[:32]}")
     if os.path.isdir(final):
@@ -138,6 +137,17 @@ def _make_mount_point(root: str, path: HostPath) -> None:
     for part in path.strip("/").split("/"):
         current = f"{current}/{part}"
         _make_directory(current, 0o755)
+
+
+@lru_cache(maxsize=1)
+def _look_at_etc(second: int) -> tuple[tuple[str, ...], bytes]:  # noqa: ARG001  # the cache's key
+    """Return what is shown of /etc and a digest of its state: hundreds of files, so looked at once a second at most."""
+    files = tuple(sorted(_etc_entries()))
+    digest = hashlib.sha256(_FORMAT.encode())
+    for path in files:
+        info = os.lstat(f"/{path}")
+        digest.update(f"{path} {info.st_mtime_ns} {info.st_size} {info.st_mode}\n".encode(errors="surrogateescape"))
+    return files, digest.digest()
 
 
 def _etc_entries() -> Iterator[str]:

@@ -22,8 +22,26 @@ from container_kit._plan.slots import ROOT_SLOT, check_slots
 from container_kit._spec.facts import IdMap
 
 
+class _WithProcess:
+    """What is asked of a plan that ends in a process."""
+
+    __slots__ = ()
+    gather: tuple[GatherStep, ...]
+    confine: tuple[ConfineStep, ...]
+
+    @property
+    def own_memory(self) -> bool:
+        """Whether the process must not share the monitor's memory: it stays behind, or writes files of /proc."""
+        return _has(self.confine, ForkInit) or _has(self.gather, ProcessFile)
+
+    @property
+    def terminal(self) -> bool:
+        """Whether standard input and output are a terminal."""
+        return _has(self.confine, Terminal)
+
+
 @attrs.frozen(kw_only=True)
-class LaunchPlan:
+class LaunchPlan(_WithProcess):
     """How a container's first process comes to be.
 
     `dirs` are made below the container's directory beforehand. `ids` are a container's own, where it has such, counted
@@ -47,22 +65,12 @@ class LaunchPlan:
         last = () if self.exec is None else (self.exec,)
         return (*self.gather, Pivot(slot=ROOT_SLOT), *self.attach, *self.confine, *last)
 
-    @property
-    def own_memory(self) -> bool:
-        """Whether the first process must not share the monitor's memory: it stays behind, or writes files of /proc."""
-        return _has(self.confine, ForkInit) or _has(self.gather, ProcessFile)
-
-    @property
-    def terminal(self) -> bool:
-        """Whether standard input and output are a terminal."""
-        return _has(self.confine, Terminal)
-
     def __str__(self) -> str:
         return describe.describe_plan(self.steps)
 
 
 @attrs.frozen(kw_only=True)
-class ExecPlan:
+class ExecPlan(_WithProcess):
     """How a further process comes to be in a running container."""
 
     gather: tuple[GatherStep, ...]
@@ -76,16 +84,6 @@ class ExecPlan:
     def steps(self) -> tuple[AnyStep, ...]:
         """All steps in order."""
         return (*self.gather, *self.confine, self.exec)
-
-    @property
-    def own_memory(self) -> bool:
-        """Whether the first process must not share the monitor's memory: it supervises, or writes files of /proc."""
-        return _has(self.confine, ForkInit) or _has(self.gather, ProcessFile)
-
-    @property
-    def terminal(self) -> bool:
-        """Whether standard input and output are a terminal."""
-        return _has(self.confine, Terminal)
 
     def __str__(self) -> str:
         return describe.describe_plan(self.steps)

@@ -127,10 +127,6 @@ class Session:
         otherwise = "" if answer.status != 401 else _NOT_TAKEN if proof else _NOTHING_KNOWN
         raise refusal(answer, now=self._patience.wall(), secrets=_secrets_in(proof), otherwise=otherwise)
 
-    def base_of(self, endpoint: Endpoint) -> str:
-        """Return the beginning of the URLs that worked for an endpoint; its own URL before the first request."""
-        return self._known.place(endpoint).base or endpoint.url
-
     # ── scheme ───────────────────────────────────────────────────────────────────────────────────
 
     def _exchange_first(self, endpoint: Endpoint, place: _Place, request: Request, proof: str) -> Answer:

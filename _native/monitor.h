@@ -274,6 +274,7 @@ void ck_health_probed(struct ck_monitor *m, const struct ck_session *session);
 
 // monitor_record.c
 int ck_record(struct ck_monitor *m);
+void ck_record_launched(struct ck_monitor *m);
 uint64_t ck_start_time(int stat, uint64_t *task_flags);
 int ck_open_stat(int32_t pid); // /proc/<pid>/stat
 int ck_replace_file(int dir, const char *name, const char *temporary, const char *data, size_t size);

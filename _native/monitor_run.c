@@ -122,6 +122,7 @@ static void run_again(struct ck_monitor *m) {
 
 static void started(struct ck_monitor *m, const struct ck_outcome *outcome) {
     m->phase = CK_PHASE_RUNNING;
+    ck_record_launched(m);
     if (!m->launched && !(m->set.flags & CK_SET_PROBE)) {
         struct ck_message message = {
             .type = CK_MSG_STARTED,

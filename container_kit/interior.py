@@ -29,7 +29,7 @@ from container_kit._state import journal, records
 from container_kit._state.container_record import Phase
 from container_kit.completed import Completed
 from container_kit.engine import Engine
-from container_kit.errors import ContainerNotFoundError, InvalidSpecError, StorageFullError
+from container_kit.errors import ContainerNotFoundError, InvalidSpecError, InvalidTransitionError, StorageFullError
 from container_kit.process import PIPE, Process
 
 MAX_OUTPUT = 10 << 20
@@ -280,10 +280,13 @@ class Interior:
         # The monitor's word is enough: what has changed since, it says when it is asked.
         record = records.get(self._site.database, self.id)
         state = read_state(self._site.home.state_file(record.id))
-        if record.phase is Phase.STARTED and state is not None and state.phase == "running" and state.init is not None:
+        running = record.phase is Phase.STARTED and state is not None and state.phase == "running" and state.launched
+        if running and state is not None and state.init is not None:
             return _start.specification_of(self._site, record), state.init.pid
         seen = self._look()
         check_transition(action, seen.status, seen.record.name)
+        if seen.is_launching:
+            raise InvalidTransitionError(action=action.value, status="being started", container=seen.record.name)
         assert seen.init is not None
         return _start.specification_of(self._site, seen.record), seen.init.pid
 

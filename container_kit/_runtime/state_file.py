@@ -1,7 +1,7 @@
 """What a monitor says about its container: the state file, and what a run came to.
 
-The file is written by the monitor only, as a whole, by rename; the format is in
-docs/design.md. Reading it is a matter of microseconds and needs no lock.
+The file is written by the monitor only, as a whole, by rename, but for one byte; the format
+is in docs/design.md. Reading it is a matter of microseconds and needs no lock.
 """
 
 from __future__ import annotations
@@ -33,10 +33,16 @@ class Usage:
 
 @attrs.frozen(kw_only=True)
 class MonitorState:
-    """One reading of the state file."""
+    """One reading of the state file.
+
+    Attributes:
+        launched: its command has been executed. Until then `init` is the monitor's own code in the host's tree:
+            nobody may enter its namespaces.
+    """
 
     phase: str
     monitor: ProcessId
+    launched: bool = True
     init: ProcessId | None = None
     ended: ExitRecord | None = None
     started_at: datetime | None = None
@@ -93,6 +99,7 @@ def parse_state(text: str) -> MonitorState | None:
     return MonitorState(
         phase=values.get("phase", "exited"),
         monitor=ProcessId.parse(values["monitor"]),
+        launched=values.get("launched") != "0",
         init=ProcessId.parse(values["init"]) if values.get("init") else None,
         ended=ended,
         started_at=time_of(int(values.get("started", "0"))),

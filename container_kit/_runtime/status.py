@@ -49,6 +49,11 @@ class Look:
         return self.state.init if self.state is not None and running else None
 
     @property
+    def is_launching(self) -> bool:
+        """True while its PID 1 is on the way to the command: it may still be in the host's tree, and is not entered."""
+        return self.init is not None and self.state is not None and not self.state.launched
+
+    @property
     def is_unseen(self) -> bool:
         """True when its monitor lives and has no state file: not yet, or somebody took it away."""
         return self.record.phase is Phase.STARTED and self.status is Status.CREATED

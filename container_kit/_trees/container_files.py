@@ -19,7 +19,6 @@ are the image's own in a container that does not run.
 
 from __future__ import annotations
 
-import errno
 import os
 import select
 import time
@@ -40,8 +39,6 @@ from container_kit._spec.root_filesystem import RootFilesystem
 from container_kit._trees import container_views
 from container_kit.errors import HostError, InvalidTransitionError, LockTimeoutError
 
-_LAUNCH_SECONDS = 5.0
-_LAUNCH_PAUSE = 0.002
 _ENDING_SECONDS = 1.0  # a PID 1 that is being killed cannot be entered, and takes its time to be seen as ended
 
 
@@ -64,7 +61,7 @@ def open_files(site: Site, container_id: str, *, write: bool, mounts: bool = Tru
     while True:
         seen = _settled(site, container_id, deadline)
         if seen.init is not None:
-            worker = _enter_running(site, seen, mounts=mounts, deadline=deadline)
+            worker = _enter_running(site, seen, mounts=mounts)
             if worker is None:
                 continue
             with worker:
@@ -94,12 +91,13 @@ def _settled(site: Site, container_id: str, deadline: float) -> Look:
         seen = find(site, container_id)
         if seen.status is Status.DEAD:
             raise InvalidTransitionError(action="reach the files of", status="dead", container=seen.record.name)
-        changing = seen.is_unseen or (seen.status is Status.EXITED and seen.state is not None)
+        starting = seen.is_unseen or seen.is_launching
+        changing = starting or (seen.status is Status.EXITED and seen.state is not None)
         if not changing:
             return seen
         if time.monotonic() >= deadline:
             raise LockTimeoutError(path=site.home.container_dir(container_id), timeout=PATIENCE)
-        if seen.state is None:
+        if seen.state is None or starting:
             select.select([], [], [], pause)
             pause = min(pause * 2, LONGEST)
         elif processes.wait_gone(seen.state.monitor, LONGEST):
@@ -111,18 +109,15 @@ def _is_still(site: Site, before: Look) -> bool:
     return not now.is_unseen and (now.status, now.record.phase) == (before.status, before.record.phase)
 
 
-def _enter_running(site: Site, seen: Look, *, mounts: bool, deadline: float) -> FileWorker | None:
+def _enter_running(site: Site, seen: Look, *, mounts: bool) -> FileWorker | None:
     """Return a worker in a running container; None when it is worth another look."""
     assert seen.init is not None
     in_user_namespace = site.facts.rootless or seen.record.config.security.has_own_ids
     try:
         worker = _start(site, container_view(seen.init.pid, rootless=in_user_namespace, mounts=mounts))
-    except HostError as err:
-        if processes.wait_gone(seen.init, _LAUNCH_PAUSE if err.errno == errno.EPERM else _ENDING_SECONDS):
+    except HostError:
+        if processes.wait_gone(seen.init, _ENDING_SECONDS):
             return None  # it ended: there is another way to its files
-        # Until it has executed its command a rootless one is not to be looked into (ptrace(2)).
-        if err.errno == errno.EPERM and time.monotonic() < deadline - PATIENCE + _LAUNCH_SECONDS:
-            return None
         raise
     if not processes.is_alive(seen.init):  # the number may have been somebody else's by then
         worker.close()

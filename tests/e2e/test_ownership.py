@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ import pytest
 import container_kit as ck
 from container_kit import wait
 from tests.e2e.interpreters import Interpreters, first_line
-from tests.e2e.patience import ends_within, eventually
+from tests.e2e.patience import PATIENCE, ends_within, eventually
 
 START = """
 box = ck.start(image, ["payload", "fork-tree", "2"], wait=wait.log("ready"), engine=engine)
@@ -20,9 +19,7 @@ print(box.pid, box.id, flush=True)
 """
 
 
-def test_containers_are_gone_within_a_second_after_their_owner_is_killed(
-    engine: ck.Engine, interpreters: Interpreters
-) -> None:
+def test_containers_are_gone_once_their_owner_is_killed(engine: ck.Engine, interpreters: Interpreters) -> None:
     """SIGKILL gives the owner no time to say anything; its container and files go all the same."""
     owner = interpreters.start(START + "signal.pause()")
     pid, container_id = first_line(owner).split()
@@ -32,10 +29,9 @@ def test_containers_are_gone_within_a_second_after_their_owner_is_killed(
 
     owner.kill()
 
-    killed_at = time.monotonic()
-    assert ends_within(init, 1.0)
-    eventually(lambda: not files.exists(), "its files are gone", killed_at + 1.0 - time.monotonic())
-    eventually(lambda: [] == ck.Container.list(all=True, engine=engine), "it is not listed", 1.0)
+    assert ends_within(init, PATIENCE)
+    eventually(lambda: not files.exists(), "its files are gone")
+    eventually(lambda: [] == ck.Container.list(all=True, engine=engine), "it is not listed")
     assert was_there
 
 
@@ -52,9 +48,9 @@ def test_containers_end_with_their_interpreter(engine: ck.Engine, interpreters: 
 
     owner.communicate("go\n", timeout=30)
 
-    assert ends_within(init, 1.0)
-    eventually(lambda: not Path(engine.root, "containers", container_id).exists(), "its files are gone", 1.0)
-    eventually(lambda: [] == ck.Container.list(all=True, engine=engine), "it is not listed", 1.0)
+    assert ends_within(init, PATIENCE)
+    eventually(lambda: not Path(engine.root, "containers", container_id).exists(), "its files are gone")
+    eventually(lambda: [] == ck.Container.list(all=True, engine=engine), "it is not listed")
 
 
 def test_a_child_that_the_owner_forked_does_not_keep_containers_alive(
@@ -76,7 +72,7 @@ def test_a_child_that_the_owner_forked_does_not_keep_containers_alive(
     owner.kill()
 
     try:
-        assert ends_within(init, 1.0)
+        assert ends_within(init, PATIENCE)
     finally:
         os.kill(child, 9)
 

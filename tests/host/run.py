@@ -77,7 +77,7 @@ class Run:
             print(f"{title}\n{said.read_text(errors='replace')}", flush=True)
         self._read(report)
         if status not in (0, 1, NOTHING_SELECTED) or (status == 1 and not self.counts):
-            self._fail(f"pytest ended with status {status}")
+            self._fail(f"pytest ended with status {status}: {_last_words(said)}")
         print(f"   {self.name} took {time.monotonic() - began:.0f} s", flush=True)
 
     def _read(self, report: Path) -> None:
@@ -113,10 +113,10 @@ class EmulatedRun(AsideRun):
     """A run in the emulated guest, whose engine is installed on first use."""
 
     def obstacle(self) -> str:
-        """Return why there is no such guest here."""
-        command = [GUEST, "--setup-only"]
+        """Return why there is no such guest here: it is booted to see."""
+        command = [GUEST, "--timeout", "120", "--", "true"]
         done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
-        return "" if done.returncode == 0 else f"no emulated guest: {' '.join(done.stderr.split()[:40])}"
+        return "" if done.returncode == 0 else f"no emulated guest: {' '.join(done.stderr.split()[:80])}"
 
 
 def _call(command: list[str], said: Path | None) -> int:
@@ -132,6 +132,11 @@ def _call(command: list[str], said: Path | None) -> int:
             print(f"   {command[0]}: not done after {LONGEST} s: ended", flush=True)
             process.terminate()
             return process.wait()
+
+
+def _last_words(said: Path) -> str:
+    """Return the end of what a run said; the summary may be all that is kept of it."""
+    return " ".join(said.read_text(errors="replace").split()[-80:]) if said.exists() else ""
 
 
 def _outcome(case: ET.Element) -> tuple[str, str]:

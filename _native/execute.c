@@ -92,15 +92,6 @@ static int settle_descriptors(struct ck_run *run) {
     return (int)CK_SYS3(__NR_close_range, first_free, ~0u, 0);
 }
 
-// CLONE_CLEAR_SIGHAND resets handlers but leaves what is ignored ignored, across exec as well.
-static void reset_signals(void) {
-    struct {
-        uint64_t handler, flags, restorer, mask;
-    } by_default = {0, 0, 0, 0};
-    for (int signal = 1; signal <= 64; signal++)
-        CK_SYS4(__NR_rt_sigaction, signal, &by_default, NULL, sizeof(by_default.mask));
-}
-
 // The cgroup namespace is made here, not by the clone: its root is the cgroup at that moment.
 static int enter_cgroup(struct ck_run *run) {
     CK_CLOSE int procs =
@@ -116,7 +107,6 @@ static int enter_cgroup(struct ck_run *run) {
 static void begin(void *argument) {
     struct ck_run *run = argument;
     run->outcome->began_ns = ck_monotonic_ns();
-    reset_signals();
     CK_SYS1(__NR_umask, 0);
     int err = run->cgroup < 0 ? 0 : enter_cgroup(run);
     if (err == 0)

@@ -87,10 +87,11 @@ void ck_run_go(struct ck_monitor *m) {
         return ck_fail(m, CK_STEP_DIRS, error, 0);
     if (!probe && (error = ck_cgroup_make(m, &detail)))
         return ck_fail(m, CK_STEP_CGROUP, error, detail);
-    if (m->set.flags & CK_SET_LOG && (error = ck_log_open(m)))
-        return ck_fail(m, CK_STEP_STDIO, error, 0);
     if ((error = ck_run_clone(m)))
         return ck_fail(m, CK_STEP_CLONE, error, 0);
+    // From here on beside the child, which waits for READY before it executes its command.
+    if (m->set.flags & CK_SET_LOG && (error = ck_log_open(m)))
+        return ck_fail(m, CK_STEP_STDIO, error, 0);
     if (!m->run.first_stage && (error = ck_run_announce(m)))
         return ck_fail(m, CK_STEP_RUNTIME, error, 0);
 }

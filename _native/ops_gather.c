@@ -180,15 +180,23 @@ int ck_do_SET_MOUNT_ATTR(struct ck_run *run, struct ck_field *field) {
 
 // ---- entries of a detached file system --------------------------------------------------
 
-// Open the directory that an entry named by the first two fields belongs to.
-static int open_place(const struct ck_run *run, const struct ck_field *field, const char **name) {
+// Return the directory that an entry named by the first two fields belongs to: the slot's own, or one opened for it.
+static int find_place(const struct ck_run *run, const struct ck_field *field, int *opened,
+                      const char **name) {
     int fd = ck_slot_fd(run, field[0].number);
-    return fd < 0 ? fd : ck_open_parent(fd, field[1].text.at, name);
+    bool nested = false;
+    *name = field[1].text.at;
+    for (uint32_t i = 0; i < field[1].text.size; i++)
+        nested = nested || field[1].text.at[i] == '/';
+    if (fd < 0 || (!nested && **name != 0))
+        return fd;
+    return *opened = ck_open_parent(fd, field[1].text.at, name);
 }
 
 int ck_do_SLOT_DIR(struct ck_run *run, struct ck_field *field) {
     const char *name = NULL;
-    CK_CLOSE int place = open_place(run, field, &name);
+    CK_CLOSE int opened = -1;
+    int place = find_place(run, field, &opened, &name);
     if (place < 0)
         return place;
     return (int)CK_SYS3(__NR_mkdirat, place, name, field[2].number);
@@ -204,17 +212,22 @@ static int write_whole(int fd, struct ck_text contents) {
     return 0;
 }
 
+static int make_file(int place, const char *name, uint64_t mode) {
+    return (int)CK_SYS4(__NR_openat, place, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+}
+
 // Always a new file, never one that happens to be there: it may be a device or somebody's hard link.
 int ck_do_SLOT_FILE(struct ck_run *run, struct ck_field *field) {
     const char *name = NULL;
-    CK_CLOSE int place = open_place(run, field, &name);
+    CK_CLOSE int opened = -1;
+    int place = find_place(run, field, &opened, &name);
     if (place < 0)
         return place;
-    long removed = CK_SYS3(__NR_unlinkat, place, name, 0);
-    if (removed < 0 && removed != -ENOENT)
-        return (int)removed;
-    CK_CLOSE int file = (int)CK_SYS4(__NR_openat, place, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
-                                     field[2].number & 07777);
+    CK_CLOSE int file = make_file(place, name, field[2].number & 07777);
+    if (file == -EEXIST) {
+        long removed = CK_SYS3(__NR_unlinkat, place, name, 0);
+        file = removed < 0 ? (int)removed : make_file(place, name, field[2].number & 07777);
+    }
     return file < 0 ? file : write_whole(file, field[3].text);
 }
 
@@ -227,7 +240,8 @@ int ck_do_SLOT_NODE(struct ck_run *run, struct ck_field *field) {
     const char *name = NULL;
     uint64_t kind = field[2].number & S_IFBLK ? field[2].number & S_IFMT : S_IFCHR;
     uint64_t mode = kind | (field[2].number & 07777), major = field[3].number, minor = field[4].number;
-    CK_CLOSE int place = open_place(run, field, &name);
+    CK_CLOSE int opened = -1;
+    int place = find_place(run, field, &opened, &name);
     if (place < 0)
         return place;
     if (major > 0xfff || minor > 0xfffff || (kind != S_IFCHR && kind != S_IFBLK))
@@ -237,7 +251,8 @@ int ck_do_SLOT_NODE(struct ck_run *run, struct ck_field *field) {
 
 int ck_do_SLOT_SYMLINK(struct ck_run *run, struct ck_field *field) {
     const char *name = NULL;
-    CK_CLOSE int place = open_place(run, field, &name);
+    CK_CLOSE int opened = -1;
+    int place = find_place(run, field, &opened, &name);
     return place < 0 ? place : (int)CK_SYS3(__NR_symlinkat, field[2].text.at, place, name);
 }
 

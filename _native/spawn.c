@@ -98,7 +98,8 @@ static int arrange(struct spawn *spawn) {
     return err < 0 ? (int)err : 0;
 }
 
-static void reset_signals(void) { // CLONE_CLEAR_SIGHAND leaves ignored what Python ignores (SIGPIPE)
+// CLONE_CLEAR_SIGHAND leaves ignored what Python ignores (SIGPIPE), and so does exec: also for containers.
+static void reset_signals(void) {
     struct {
         uint64_t handler, flags, restorer, mask;
     } by_default = {0, 0, 0, 0};

@@ -32,6 +32,23 @@ def test_the_callers_handling_of_sigchld_does_not_matter(interpreters: Interpret
     assert "fine\n" == output
 
 
+def test_what_the_caller_ignores_is_not_ignored_inside(interpreters: Interpreters) -> None:
+    """Python ignores SIGPIPE; an ignored signal stays ignored across exec, unless somebody sees to it."""
+    output = interpreters.run(
+        """
+signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+status = ["payload", "cat", "/proc/self/status"]
+outcomes = [ck.run(image, status, text=True, init=init, engine=engine) for init in (False, True)]
+with ck.start(image, ["payload", "sleep", "1000"], engine=engine) as box:
+    outcomes.append(box.exec(status, text=True))
+masks = [line.split()[1] for outcome in outcomes for line in outcome.stdout.splitlines() if line.startswith("SigIgn")]
+print([int(mask, 16) for mask in masks])
+"""
+    )
+
+    assert "[0, 0, 0]\n" == output
+
+
 def test_closed_standard_streams_do_not_confuse(interpreters: Interpreters, tmp_path: Path) -> None:
     """Our own descriptors then have the numbers 0 to 2, which must not become the container's."""
     interpreters.run(
@@ -176,15 +193,15 @@ def test_interrupting_a_run_leaves_nothing(engine: ck.Engine, interpreters: Inte
         """
         from tests.e2e.patience import eventually
 
-        threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
         try:
+            threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
             ck.run(image, ["payload", "fork-tree", "2"], engine=engine)
         except KeyboardInterrupt:
             print("interrupted", ck.Container.list(all=True, engine=engine))
         box = ck.start(image, ["payload", "sleep", "1000"], engine=engine)
         for call in (box.wait, lambda: box.exec(["payload", "sleep", "1000"]), lambda: list(box.logs(follow=True))):
-            threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
             try:
+                threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
                 call()
             except KeyboardInterrupt:
                 eventually(lambda: len(box.top()) == 1, "the interrupted command is gone")

@@ -84,7 +84,6 @@ int main(int argc, char **argv) {
         .namespaces = (uint32_t)strtoul(argv[3], NULL, 0),
         .own_memory = strchr(flags, 'm') != NULL,
     };
-    signal(SIGPIPE, SIG_IGN); // must not reach the child
     sigset_t all;
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, NULL);

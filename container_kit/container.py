@@ -182,7 +182,7 @@ class Container(Contents, Interior):
             records.set_stopped_by_user(self._site.database, seen.record.id)
         except StorageFullError:
             pass  # a full disk keeps nobody from stopping; the monitor is told all the same
-        if seen.state is not None and seen.status is not Status.EXITED:
+        if seen.state is not None and seen.state.phase != "exited":
             _stop.stop(self._site, self.id, seen.state, timeout=timeout)
             self._note("stop")
         elif seen.is_unseen:

@@ -19,6 +19,7 @@ from container_kit._runtime.site import Site
 from container_kit._runtime.state_file import read_state
 from container_kit._runtime.stats import Subject, read_stats, stream_stats
 from container_kit._runtime.status import Look
+from container_kit._runtime.stop import wake_monitor
 from container_kit._runtime.top import ProcessInfo, list_processes, listening_ports
 from container_kit._spec.healthcheck import check_seconds
 from container_kit._spec.ids import ContainerId
@@ -280,12 +281,15 @@ class Interior:
         # The monitor's word is enough: what has changed since, it says when it is asked.
         record = records.get(self._site.database, self.id)
         state = read_state(self._site.home.state_file(record.id))
-        running = record.phase is Phase.STARTED and state is not None and state.phase == "running" and state.launched
-        if running and state is not None and state.init is not None:
-            return _start.specification_of(self._site, record), state.init.pid
+        if record.phase is Phase.STARTED and state is not None and str(state.monitor) == record.monitor:
+            init = state.running_init
+            if init is not None:
+                return _start.specification_of(self._site, record), init.pid
         seen = self._look()
         check_transition(action, seen.status, seen.record.name)
+        assert seen.state is not None
         if seen.is_launching:
+            wake_monitor(seen.state)
             raise InvalidTransitionError(action=action.value, status="being started", container=seen.record.name)
         assert seen.init is not None
         return _start.specification_of(self._site, seen.record), seen.init.pid

@@ -206,8 +206,8 @@ def _answer(site: Site, spec: Specification, connection: Connection) -> tuple[Me
 def _has_ended(site: Site, spec: Specification) -> bool:
     # A PID 1 that is being killed cannot be entered any more, and takes its time to be seen as ended.
     state = read_state(site.home.state_file(spec.id))
-    running = state is not None and state.phase == "running" and state.init
-    return not running or processes.wait_gone(running, _ENDING_SECONDS)
+    init = None if state is None else state.running_init
+    return init is None or processes.wait_gone(init, _ENDING_SECONDS)
 
 
 def _close(terminal: int) -> None:

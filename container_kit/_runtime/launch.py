@@ -29,7 +29,7 @@ from container_kit._plan.stages import facts_inside
 from container_kit._runtime import accounts, cgroup_places, own_ids, requirements, security_labels
 from container_kit._runtime.device_filters import open_filter
 from container_kit._runtime.failures import launch_failure
-from container_kit._runtime.messages import Blame, MessageType
+from container_kit._runtime.messages import Blame, ExitFlag, MessageType
 from container_kit._runtime.site import Site
 from container_kit._runtime.spawn import spawn_monitor
 from container_kit._runtime.supervision import Supervision
@@ -175,7 +175,9 @@ def may_try_again(site: Site, supervision: Supervision) -> bool:
     whole and lived on; see docs/decisions/0010.
     """
     failed = supervision.failed
-    if failed is None or failed.step != Blame.LOST or site.enters_cgroups or supervision.group is None:
+    if failed is None or failed.step != Blame.LOST or failed.flags & ExitFlag.STOPPED:
+        return False
+    if site.enters_cgroups or supervision.group is None:
         return False
     site.enters_cgroups = True
     return True

@@ -6,9 +6,11 @@ from container_kit._linux import processes
 from container_kit._runtime import stop as _stop
 from container_kit._runtime.failures import typed_refusals
 from container_kit._runtime.site import Site
+from container_kit._runtime.state_file import MonitorState
 from container_kit._runtime.status import Look, find, forget, is_ephemeral, look
 from container_kit._spec.lifecycle import Action, Status, check_transition
 from container_kit._state import records
+from container_kit._state.container_record import ContainerRecord
 from container_kit.errors import ContainerNotFoundError, InvalidTransitionError, StorageFullError
 
 _ALIVE = (Status.RUNNING, Status.PAUSED, Status.RESTARTING)
@@ -39,12 +41,24 @@ def remove(site: Site, seen: Look, *, force: bool) -> None:
         _stop.stop(site, seen.record.id, seen.state, timeout=0)
     elif unseen:
         _stop.stop_unseen(site, seen.record, timeout=0)
+    elif seen.state is not None:
+        _await_end(site, seen.record, seen.state, force=force)
     if seen.state is not None:
-        processes.wait_gone(seen.state.monitor, _END_SECONDS)
         processes.reap_child(seen.state.monitor)  # of an engine that is closed
     site.collect_retired()
     if not forget(site, seen.record):  # it was started since
         remove(site, find(site, seen.record.id), force=force)
+
+
+def _await_end(site: Site, record: ContainerRecord, state: MonitorState, *, force: bool) -> None:
+    """Wait for a monitor whose run is over: while it lives, the container is its own."""
+    _stop.wake_monitor(state)
+    if processes.wait_gone(state.monitor, _END_SECONDS):
+        return
+    if not force:
+        hint = "try again, or remove(force=True)"
+        raise InvalidTransitionError(action="remove", status="ending", container=record.name, hint=hint)
+    _stop.stop(site, record.id, state, timeout=0)
 
 
 def _mark_stopped(site: Site, seen: Look) -> None:

@@ -20,8 +20,9 @@ from container_kit._runtime.failures import launch_failure, typed_refusals
 from container_kit._runtime.launch import Specification
 from container_kit._runtime.messages import Blame, ExitFlag, Message, MessageType
 from container_kit._runtime.site import Site
-from container_kit._runtime.state_file import ended_by
-from container_kit._runtime.status import Look, find, forget, look
+from container_kit._runtime.state_file import MonitorState, ended_by
+from container_kit._runtime.status import Look, find, forget
+from container_kit._runtime.stop import wake_monitor
 from container_kit._runtime.supervision import Supervision
 from container_kit._spec.container_config import ContainerConfig
 from container_kit._spec.healthcheck import check_timeout
@@ -41,6 +42,7 @@ from container_kit.errors import (
 )
 
 _NAME_ATTEMPTS = 20
+_END_SECONDS = 30.0  # exec sessions and those who are attached have a few seconds each to hear of the end
 
 
 def new_record(site: Site, *, name: str | None, config: ContainerConfig, image: ImageParts) -> ContainerRecord:
@@ -119,12 +121,8 @@ def start(site: Site, seen: Look) -> None:
         InvalidTransitionError: it runs already, or another process is starting it.
         ContainerKitError: what kept it from running; it is as it was before.
     """
-    record = seen.record
-    check_transition(Action.START, seen.status, record.name)
-    if seen.state is not None:
-        processes.wait_gone(seen.state.monitor, None)  # it has said that the run is over and is about to end
-        fresh = look(site, record)
-        record = fresh.record if fresh is not None else record
+    check_transition(Action.START, seen.status, seen.record.name)
+    record = seen.record if seen.state is None else _await_end(site, seen.record, seen.state)
     spec = launch.with_devices(site, specification_of(site, record))
     plan = launch.compile_plan(site, spec)
     supervision = launch.spawn(site, spec, plan)
@@ -155,6 +153,16 @@ def start(site: Site, seen: Look) -> None:
         journal.append(site.database, record.id, record.name, "start")
     except StorageFullError:
         pass  # it runs, which counts more than the word about it
+
+
+def _await_end(site: Site, record: ContainerRecord, state: MonitorState) -> ContainerRecord:
+    """Return the record of a container as it is when the monitor of a run that is over has ended."""
+    wake_monitor(state)
+    if not processes.wait_gone(state.monitor, _END_SECONDS):
+        raise InvalidTransitionError(action="start", status="ending", container=record.name, hint="stop() it first")
+    fresh = find(site, record.id)
+    check_transition(Action.START, fresh.status, record.name)  # somebody else may have started it
+    return fresh.record
 
 
 @typed_refusals("cannot run a container")

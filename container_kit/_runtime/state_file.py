@@ -50,6 +50,11 @@ class MonitorState:
     health: str = "none"
     failing: int = 0
 
+    @property
+    def running_init(self) -> ProcessId | None:
+        """The container's PID 1 once it has executed the command; it may have ended since."""
+        return self.init if self.phase == "running" and self.launched else None
+
 
 def exit_code_of(wait_status: int) -> int:
     """Return the exit code as shells and Docker write it: 128 + n for death by signal n (wait(2))."""

@@ -18,11 +18,13 @@ from container_kit._runtime.cleanup import remove_files, remove_runtime_files
 from container_kit._runtime.site import Site
 from container_kit._runtime.state_file import MonitorState, read_state
 from container_kit._runtime.stop import kill_without_monitor
+from container_kit._spec.healthcheck import RestartKind
 from container_kit._spec.lifecycle import Status
 from container_kit._state import journal, records
 from container_kit._state.container_record import ContainerRecord, ExitRecord, Phase
 from container_kit.errors import ContainerNotFoundError, StorageFullError
 
+_KILL_SECONDS = 5.0  # others wait longer than that for the database
 _KILLED = 9  # wait(2) status of a process that SIGKILL ended
 
 
@@ -136,9 +138,9 @@ def _look_at_started(site: Site, record: ContainerRecord) -> Look | None:
         path = site.cgroup_of(record)
         paused = path is not None and cgroup.is_frozen(path)
         return Look(record=record, status=Status.PAUSED if paused else Status.RUNNING, state=state)
-    if state.phase == "restarting":
-        return Look(record=record, status=Status.RESTARTING, state=state, ended=state.ended)
-    return Look(record=record, status=Status.EXITED, state=state, ended=state.ended or record.exit)
+    # PID 1 may be dead and its monitor not have said yet what comes of it; the record tells of an earlier run.
+    over = state.phase == "exited" or (state.phase == "running" and record.config.restart.kind is RestartKind.NO)
+    return Look(record=record, status=Status.EXITED if over else Status.RESTARTING, state=state, ended=state.ended)
 
 
 def _look_at_ended(site: Site, record: ContainerRecord, monitor: ProcessId | None) -> Look | None:
@@ -168,6 +170,8 @@ def _settle(site: Site, record: ContainerRecord, state: MonitorState | None) -> 
         path = site.cgroup_of(record)
         if path is not None:
             cgroup.remove(path)
+        if state is not None and state.init is not None and not processes.wait_gone(state.init, _KILL_SECONDS):
+            return Look(record=record, status=Status.DEAD, state=state)  # the kernel keeps it, and with it its mounts
         if record.config.remove is not True and not (is_ephemeral(record) and not has_living_owner(record)):
             return _settle_kept(site, record, state)
         if state is not None and state.ended is not None:

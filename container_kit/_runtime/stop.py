@@ -32,7 +32,7 @@ def stop(site: Site, container_id: str, state: MonitorState, *, timeout: float |
     wanted = DEFAULT_TIMEOUT if timeout is None else round(timeout * 1000)
     message = Message(MessageType.STOP, value=number, a=wanted)
     patience = None if timeout is None else time.monotonic() + timeout + _FORCE_SECONDS
-    processes.signal_process(state.monitor, signal.SIGCONT)  # somebody may have stopped it
+    wake_monitor(state)
     try:
         with Connection.open(site.home.container_runtime_dir(container_id)) as connection:
             answer = connection.ask(message, patience)
@@ -46,8 +46,18 @@ def stop(site: Site, container_id: str, state: MonitorState, *, timeout: float |
     _await_gone(state, _FORCE_SECONDS)
 
 
+def wake_monitor(state: MonitorState) -> None:
+    """Let a monitor go on that somebody may have stopped (SIGSTOP): what is waited for comes from it."""
+    processes.signal_process(state.monitor, signal.SIGCONT)
+
+
 def kill(site: Site, container_id: str, state: MonitorState, number: int) -> None:
-    """Send a signal to the container's PID 1; SIGKILL goes to every process in it."""
+    """Send a signal to the container's PID 1; SIGKILL goes to every process in it.
+
+    Raises:
+        WaitTimeoutError: the monitor does not answer, so another signal than SIGKILL may not have been sent.
+    """
+    wake_monitor(state)
     try:
         with Connection.open(site.home.container_runtime_dir(container_id)) as connection:
             answer = connection.ask(Message(MessageType.SIGNAL, value=number), time.monotonic() + _FORCE_SECONDS)
@@ -55,7 +65,9 @@ def kill(site: Site, container_id: str, state: MonitorState, number: int) -> Non
         return  # it has just ended
     if answer is not None and answer.type == MessageType.ERROR and answer.error:
         raise HostError(attempted=f"cannot signal container {container_id[:12]}", errno=answer.error)
-    if answer is None and number == signal.SIGKILL:
+    if answer is None:
+        if number != signal.SIGKILL:
+            raise WaitTimeoutError(waiting_for="the container's monitor to answer", timeout=_FORCE_SECONDS)
         kill_without_monitor(site, container_id, state)
 
 

@@ -12,7 +12,7 @@ from container_kit.errors import InvalidTransitionError
 
 
 class Status(enum.Enum):
-    """Docker's words; `DEAD` is a container whose removal was begun and not finished."""
+    """Docker's words; `DEAD` is one whose removal was begun and not finished, or whose PID 1 survives SIGKILL."""
 
     CREATED = "created"
     RUNNING = "running"

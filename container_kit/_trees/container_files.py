@@ -32,6 +32,7 @@ from container_kit._runtime.container_locks import LONGEST, PATIENCE, SHORTEST, 
 from container_kit._runtime.failures import typed_refusals
 from container_kit._runtime.site import Site
 from container_kit._runtime.status import Look, find, is_ephemeral
+from container_kit._runtime.stop import wake_monitor
 from container_kit._spec.lifecycle import Status
 from container_kit._spec.mounts import Mount, MountKind
 from container_kit._spec.paths import HostPath
@@ -97,6 +98,8 @@ def _settled(site: Site, container_id: str, deadline: float) -> Look:
             return seen
         if time.monotonic() >= deadline:
             raise LockTimeoutError(path=site.home.container_dir(container_id), timeout=PATIENCE)
+        if starting and seen.state is not None:
+            wake_monitor(seen.state)
         if seen.state is None or starting:
             select.select([], [], [], pause)
             pause = min(pause * 2, LONGEST)

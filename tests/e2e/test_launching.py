@@ -92,6 +92,30 @@ def test_files_are_reached_when_it_has_its_root(engine: ck.Engine, box: ck.Conta
     assert b"x" == box.exec(["payload", "cat", name]).stdout
 
 
+def test_one_that_is_killed_stays_dead(engine: ck.Engine, box: ck.Container, parent: Path) -> None:
+    """Whoever starts it learns that it failed; it is not tried in another way."""
+    errors_seen: list[BaseException] = []
+
+    def start() -> None:
+        try:
+            box.start()
+        except errors.ContainerKitError as err:
+            errors_seen.append(err)
+
+    starter = threading.Thread(target=start)
+    cgroup.freeze(str(parent), frozen=True)
+    starter.start()
+    eventually(lambda: launching(engine, box) > 0, "its PID 1 is there")
+
+    box.kill()
+    starter.join(PATIENCE)
+    cgroup.freeze(str(parent), frozen=False)
+
+    assert [errors.LaunchError] == [type(err) for err in errors_seen]
+    assert box.status in ("created", "exited")
+    assert not engine.site.enters_cgroups
+
+
 def launching(engine: ck.Engine, box: ck.Container) -> int:
     """Return the container's PID 1 if it has not executed its command; else 0."""
     state = read_state(engine.site.home.state_file(box.id))

@@ -19,8 +19,9 @@ WORLDS = {
 }
 
 STORY = """
-import uuid
-from tests.e2e.patience import eventually
+import signal, uuid
+from container_kit._runtime.state_file import read_state
+from tests.e2e.patience import ends_within, eventually
 def alive(marker):
     found = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
@@ -56,12 +57,19 @@ with open_engine() as engine:
         answer["hang up"] = box.status
 
     marker = uuid.uuid4().hex
-    box = ck.start(image, ["payload", "fork-tree", "3", marker], detach=True, engine=engine)
+    tree = ["payload", "fork-tree", "300", marker]
+    box = ck.start(image, tree, detach=True, engine=engine)
     box.stop(timeout=0.1)
     answer["stop"] = [box.status, box.exit_code, alive(marker)]
     box.start()
     box.kill()
     answer["kill"] = [box.wait(timeout=10), alive(marker)]
+    box.start()
+    init, state = os.pidfd_open(box.pid), read_state(engine.site.home.state_file(box.id))
+    monitor = os.pidfd_open(state.monitor.pid)
+    os.kill(state.monitor.pid, signal.SIGKILL)
+    assert ends_within(monitor, 20)
+    answer["monitor killed"] = [box.status, ends_within(init, 0), alive(marker)]
     box.remove()
     answer["left"] = os.listdir(engine.site.home.containers) + os.listdir(engine.site.home.runtime)
     answer["capability"] = [one.reason for one in engine.capabilities() if one.name.startswith("control groups")]
@@ -87,6 +95,7 @@ def test_all_but_pausing_works_without_a_control_group(
         "hang up": "running",
         "stop": ["exited", 137, []],
         "kill": [137, []],
+        "monitor killed": ["exited", True, []],
         "left": [],
     } == answer
     assert ("UnsupportedHostError", "pause") == (pause["type"], pause["feature"])

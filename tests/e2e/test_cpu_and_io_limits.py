@@ -15,7 +15,6 @@ pytestmark = [pytest.mark.guest, pytest.mark.needs_root, pytest.mark.needs_contr
 ROUNDS = 100
 MIB = 1 << 20
 SPIN = ["payload", "spin"]
-TO_ANSWER = 5.0  # seconds
 
 
 def is_throttled(box: ck.Container) -> bool:
@@ -30,7 +29,7 @@ def test_every_cpu_hog_is_held_and_told(engine: ck.Engine, image: ck.Image) -> N
     for number in range(ROUNDS):
         with ck.start(image, SPIN, resources=ck.Resources(cpus=0.4), engine=engine) as hog:
             eventually(lambda hog=hog: is_throttled(hog), "a throttled hog")  # type: ignore[misc]
-            answer = neighbour.exec(["payload", "echo", "here"], text=True, timeout=TO_ANSWER).stdout
+            answer = neighbour.exec(["payload", "echo", "here"], text=True, timeout=PATIENCE).stdout
             assert (number, "here\n") == (number, answer)
 
 
@@ -38,14 +37,19 @@ def test_a_share_of_a_cpu_is_all_that_a_hog_gets(engine: ck.Engine, image: ck.Im
     """A fifth of a CPU is a fifth of the time, measured in the kernel's own periods of a tenth of a second."""
     hog = ck.start(image, SPIN, resources=ck.Resources(cpus=0.2), detach=True, engine=engine)
 
-    eventually(lambda: (hog.stats().cpu_periods or 0) >= 15, "fifteen periods")
-
     seen = hog.stats()
+
+    def is_held() -> bool:
+        nonlocal seen
+        seen = hog.stats()
+        periods, throttled = seen.cpu_periods or 0, seen.cpu_throttled_periods or 0
+        return periods >= 15 and throttled > periods / 2
+
+    eventually(is_held, "fifteen periods, in most of which it was held")
+
     assert seen.cpu_periods is not None
-    assert seen.cpu_throttled_periods is not None
     assert seen.cpu_throttled_seconds is not None
     assert seen.cpu_seconds < 0.02 * (seen.cpu_periods + 1) * 1.5
-    assert seen.cpu_throttled_periods > seen.cpu_periods / 2
     assert seen.cpu_throttled_seconds > 0
 
 

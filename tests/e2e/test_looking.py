@@ -13,12 +13,14 @@ import pytest
 import container_kit as ck
 from container_kit import wait
 from tests.e2e.interpreters import Interpreters, first_line
+from tests.e2e.patience import eventually
 
 
 def test_top_shows_the_processes_from_both_sides(engine: ck.Engine, image: ck.Image) -> None:
     """Host and inner ids, parents, user, command."""
     box = ck.start(image, ["payload", "sleep", "1000"], engine=engine)
     with box.spawn(["payload", "cat"], stdin=ck.PIPE):
+        eventually(lambda: "sleeping" == box.top()[0].state, "it sleeps")
         first, second = box.top()
 
     assert (box.pid, 1, "payload sleep 1000") == (first.pid, first.inner_pid, first.command)

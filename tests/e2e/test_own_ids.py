@@ -17,7 +17,7 @@ import container_kit as ck
 from container_kit import errors, wait
 from container_kit._spec.options import ContainerOptions
 from tests.e2e.interpreters import Interpreters, first_line
-from tests.e2e.patience import ends_within, eventually
+from tests.e2e.patience import PATIENCE, ends_within, eventually
 from tests.probes import probe_root
 
 IS_ROOT = not probe_root()
@@ -245,7 +245,7 @@ signal.pause()
 
     owner.kill()
 
-    assert ends_within(init, 5.0)
+    assert ends_within(init, PATIENCE)
 
 
 def test_own_namespaces_can_be_configured(engine: ck.Engine, image: ck.Image) -> None:

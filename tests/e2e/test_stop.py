@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
+import uuid
 
 import pytest
 
 import container_kit as ck
 from container_kit import errors, wait
-from tests.e2e.patience import processes_with
+from tests.e2e.patience import PATIENCE, processes_with
 
 TRAP_READY = wait.log("ready").within(20)
 
@@ -27,7 +29,7 @@ def test_stop_asks_with_sigterm(engine: ck.Engine, image: ck.Image) -> None:
 
 def test_stop_kills_what_does_not_listen(engine: ck.Engine, image: ck.Image) -> None:
     """After the timeout, with everything it started."""
-    marker = f"tree-of-{id(engine)}"
+    marker = f"tree-of-{uuid.uuid4().hex}"
     box = ck.start(image, ["payload", "fork-tree", "2", marker], wait=TRAP_READY, engine=engine)
 
     began = time.monotonic()
@@ -59,7 +61,11 @@ def test_the_stop_signal_can_be_chosen(engine: ck.Engine, image: ck.Image, by: s
     else:
         box = ck.start(image, command, stop_signal="USR1", wait=TRAP_READY, detach=True, engine=engine)
 
-    box.stop(timeout=0.5)
+    stopping = threading.Thread(target=lambda: box.stop(timeout=PATIENCE))
+    stopping.start()
+    box.wait(condition=wait.log("SIGUSR1").within(PATIENCE))
+    box.kill()
+    stopping.join(PATIENCE)
 
     assert ["ready", "SIGUSR1"] == [line.text for line in box.logs()]
 
@@ -89,7 +95,7 @@ def test_kill_sends_any_signal(engine: ck.Engine, image: ck.Image) -> None:
 
 def test_kill_ends_the_whole_container(engine: ck.Engine, image: ck.Image) -> None:
     """SIGKILL is for every process in it."""
-    marker = f"tree-of-{id(engine)}"
+    marker = f"tree-of-{uuid.uuid4().hex}"
     box = ck.start(image, ["payload", "fork-tree", "3", marker], wait=TRAP_READY, engine=engine)
 
     box.kill()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+
 import pytest
 
 import container_kit as ck
@@ -12,7 +14,7 @@ from tests.e2e.patience import processes_with
 
 def test_run_says_that_the_time_limit_ended_it(engine: ck.Engine, image: ck.Image) -> None:
     """As with a timeout: the result says so, `check` raises, and nothing it started is left."""
-    marker = f"limited-{id(engine)}"
+    marker = f"limited-{uuid.uuid4().hex}"
 
     completed = ck.run(image, ["payload", "fork-tree", "2", marker], time_limit=0.5, engine=engine)
 

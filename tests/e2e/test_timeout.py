@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
+import uuid
 
 import pytest
 
@@ -24,7 +25,7 @@ def test_a_timeout_ends_the_command(engine: ck.Engine, image: ck.Image) -> None:
 
 def test_a_timeout_ends_the_whole_tree(engine: ck.Engine, image: ck.Image) -> None:
     """Processes that made sessions of their own and lost their parents go too; output up to then is kept."""
-    marker = f"tree-of-{id(engine)}"
+    marker = f"tree-of-{uuid.uuid4().hex}"
 
     completed = ck.run(image, ["payload", "fork-tree", "3", marker], timeout=1.5, engine=engine)
 
@@ -51,7 +52,7 @@ def test_a_command_that_is_in_time_is_not_touched(engine: ck.Engine, image: ck.I
 
 def test_exec_timeout_ends_its_tree_and_nothing_else(engine: ck.Engine, image: ck.Image) -> None:
     """Only what the timed-out command had started is killed; the container and other commands go on."""
-    marker = f"exec-of-{id(engine)}"
+    marker = f"exec-of-{uuid.uuid4().hex}"
     with ck.start(image, ["payload", "sleep", "1000"], engine=engine) as box:
         bystander = box.spawn(["payload", "cat"], stdin=ck.PIPE)
 

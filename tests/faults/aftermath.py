@@ -17,7 +17,6 @@ from tests.faults.kill_points import Outcome, Point, Stage
 KNOWN = frozenset(
     {"state.sqlite", "state.sqlite-wal", "state.sqlite-shm", "containers", "images", "ingest", "layers", "locks"}
 )
-QUIET = 10.0
 
 
 def complaints_after(stage: Stage, point: Point, outcome: Outcome) -> list[str]:
@@ -27,7 +26,7 @@ def complaints_after(stage: Stage, point: Point, outcome: Outcome) -> list[str]:
     ids = _ids_on(stage)
     if not detached:
         # The kernel and the monitor need a moment; nobody has to open the engine for this.
-        eventually(lambda: not _processes_of(stage, ids), f"the end of all processes after {point}", QUIET)
+        eventually(lambda: not _processes_of(stage, ids), f"the end of all processes after {point}")
     with ck.Engine(stage.root, runtime=str(stage.runtime)) as engine:
         found = ck.Container.list(all=True, engine=engine)
         if detached:
@@ -35,7 +34,7 @@ def complaints_after(stage: Stage, point: Point, outcome: Outcome) -> list[str]:
         else:
             complaints += [f"{container.status} container {container.name} is listed" for container in found]
         complaints += _use_again(stage, engine)
-        eventually(lambda: not _processes_of(stage, ids), f"the end of what {point} left running", QUIET)
+        eventually(lambda: not _processes_of(stage, ids), f"the end of what {point} left running")
         complaints += _left_over(engine, ids)
     return complaints
 
@@ -58,7 +57,7 @@ def _complaints_about_detached(container: ck.Container) -> Iterator[str]:
     if status not in ("running", "exited", "created"):
         yield f"the detached container is {status}"
     if status == "running":
-        eventually(lambda: _answers(container), f"an answer of {container}", QUIET)
+        eventually(lambda: _answers(container), f"an answer of {container}")
     container.remove(force=True)
 
 

@@ -19,7 +19,7 @@ import attrs
 
 CHECKOUT = Path(__file__).parents[2]
 DRIVER = Path(__file__).with_name("kill_driver.py")
-LIMIT = 30.0
+LIMIT = 60.0
 
 # operation → the actors that do something in it
 ACTORS = {

@@ -17,7 +17,7 @@ from container_kit._linux.processes import ProcessId
 from container_kit._runtime.state_file import read_state
 from tests.e2e.interpreters import Interpreters, first_line
 
-SOON = 2.0
+SOON = 8.0  # a stop that nobody heeds takes ten
 TRAP = ["payload", "trap", "HUP"]
 
 

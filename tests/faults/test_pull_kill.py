@@ -240,7 +240,10 @@ INTERRUPTED = """
         print(os.getpid(), flush=True)
         sys.stdin.readline()
         try:
-            pull(store, client, parse_reference("{name}"))
+            try:
+                pull(store, client, parse_reference("{name}"))
+            finally:
+                signal.signal(signal.SIGINT, signal.SIG_IGN)  # who is impatient may go on being so
         except KeyboardInterrupt:
             threads = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
             leases = store.database.query("SELECT count(*) FROM leases")
@@ -302,7 +305,7 @@ def test_an_interrupt_ends_waiting_for_another_process(
     os.kill(pid, signal.SIGINT)
 
     assert "interrupted []" == first_line(waiting)[:14]
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 9  # who stalls is overtaken after ten seconds
     holder.kill()
     out, _ = waiting.communicate("\n", timeout=PATIENCE)
     assert f"pulled {IMAGE.digest}" == out.strip()

@@ -18,9 +18,9 @@ from container_kit._linux.processes import ProcessId
 from container_kit._runtime.state_file import read_state
 from container_kit._state import records
 from container_kit._state.container_record import UNRECORDED_CGROUP, Phase
+from tests.e2e.patience import PATIENCE
 
 SLEEP = ["payload", "sleep", "1000"]
-SOON = 5.0
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_a_container_that_an_older_version_started_is_controlled_as_ever(engine:
     box.pause()
     status = box.status
     os.kill(state.monitor.pid, signal.SIGKILL)
-    assert processes.wait_gone(state.monitor, SOON)
+    assert processes.wait_gone(state.monitor, PATIENCE)
 
     assert ("paused", "exited") == (status, box.status)
     assert not os.path.exists(group)
@@ -191,7 +191,7 @@ def end_everything_at_once(engine: ck.Engine, boxes: list[ck.Container]) -> None
         assert state is not None
         assert state.init is not None
         processes.signal_process(state.monitor)
-        assert processes.wait_gone(state.init, SOON)
+        assert processes.wait_gone(state.init, PATIENCE)
 
 
 # ── a damaged database ───────────────────────────────────────────────────────────────────────────
@@ -228,7 +228,7 @@ def test_a_damaged_database_is_an_error_and_nothing_is_deleted(
     root, runtime = tmp_path / "s", str(tmp_path / "r")
     with ck.Engine(root, runtime=runtime) as engine:
         box = ck.start(image, ["payload", "echo", "kept"], detach=True, engine=engine)
-        box.wait(timeout=SOON)
+        box.wait(timeout=PATIENCE)
         assert "exited" == box.status
         database = Path(engine.site.home.database)
     saved = database.read_bytes()
@@ -273,8 +273,8 @@ def test_without_its_runtime_directory_a_container_can_still_be_ended(
     else:
         box.remove(force=True)
 
-    assert processes.wait_gone(state.init, SOON)
-    assert processes.wait_gone(state.monitor, SOON)
+    assert processes.wait_gone(state.init, PATIENCE)
+    assert processes.wait_gone(state.monitor, PATIENCE)
     box.remove(missing_ok=True)
     assert [] == ck.Container.list(all=True, engine=engine)
 

@@ -11,15 +11,23 @@ import container_kit as ck
 from container_kit import RestartPolicy
 from container_kit._linux import processes
 from container_kit._runtime.state_file import read_state
-from tests.e2e.patience import eventually
+from tests.e2e.patience import PATIENCE, eventually
 
 SLEEP = ["payload", "sleep", "1000"]
 
 
 def has_monitor() -> bool:
     """Say whether there is a monitor among this process's children."""
-    children = [pid for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()]
-    return any(Path(f"/proc/{pid}/cmdline").read_bytes() == b"ck-monitor\0" for pid in children)
+    children = [pid for task in Path("/proc/self/task").iterdir() for pid in read(task / "children").split()]
+    return any(read(Path(f"/proc/{pid.decode()}/cmdline")) == b"ck-monitor\0" for pid in children)
+
+
+def read(file: Path) -> bytes:
+    """Return what a file of /proc says; nothing when its process or thread has just ended."""
+    try:
+        return file.read_bytes()
+    except OSError:
+        return b""
 
 
 def test_an_update_during_a_start_holds_for_the_run_that_starts(engine: ck.Engine, image: ck.Image) -> None:
@@ -44,7 +52,7 @@ def test_an_update_after_the_end_of_a_run_holds_for_the_next_one(engine: ck.Engi
     assert state.init is not None
     os.kill(state.monitor.pid, signal.SIGSTOP)
     os.kill(state.init.pid, signal.SIGKILL)
-    assert processes.wait_gone(state.init, 5.0)
+    assert processes.wait_gone(state.init, PATIENCE)
 
     box.update(restart=RestartPolicy())
     eventually(lambda: box.pid is not None or box.status == "exited", "the end, or another run")

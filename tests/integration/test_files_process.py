@@ -178,21 +178,27 @@ def test_closing_ends_what_another_thread_waits_for(engine: ck.Engine, tree: Pat
 def test_an_interrupted_request_ends_the_worker(engine: ck.Engine, tree: Path) -> None:
     """Ctrl-C in the middle of an answer: the next answer must not be taken for it."""
     reader, writer = os.pipe()
+    main = threading.get_ident()
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
+
+    def interrupt_when_full() -> None:
+        eventually(lambda: unread(reader) > 0, "the worker writes")
+        signal.pthread_kill(main, signal.SIGALRM)
 
     before = signal.signal(signal.SIGALRM, interrupt)
     try:
         (tree / "large").write_bytes(bytes(1 << 20))  # more than a pipe holds: nobody reads
         with open_tree(engine, tree) as worker:
-            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            thread = threading.Thread(target=interrupt_when_full)
+            thread.start()
             with pytest.raises(KeyboardInterrupt):
                 worker.pack("/", writer, PackOptions())
+            thread.join()
             with pytest.raises(HostError):
                 worker.status("file")
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
         os.close(reader)
         os.close(writer)

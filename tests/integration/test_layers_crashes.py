@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tarfile
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from container_kit._store.store import ImageStore
 from container_kit._store.unpack import Cancellation
 from container_kit.errors import HostError, StorageFullError
 from tests.conftest import LedgerWatch
+from tests.e2e.patience import eventually
 from tests.small_images import make_tar, noise
 from tests.stores import (
     close_store,
@@ -102,16 +102,22 @@ layer = make_layer(make_tar({f"{n}": noise(1000, n) for n in range(2000)}), "gzi
 events = []
 print("ready", flush=True)
 sys.stdin.readline()
-path = store.layers.ensure(layer.diff_id, layer.descriptor, progress=events.append)
+source = open(store.layout.blob_path(layer.descriptor.digest), "rb")
+def read(size):
+    if source.tell() > 1_000_000 and "stop" in sys.argv:
+        sys.stdin.readline()
+    return source.read(size)
+read = read if "stop" in sys.argv else None
+path = store.layers.ensure(layer.diff_id, layer.descriptor, read=read, progress=events.append)
 print(len(events) > 0, flush=True)
 """
 MANY = {f"{n}": noise(1000, n) for n in range(2000)}
 
 
-def start_unpacking(place: Path) -> subprocess.Popen[str]:
-    """Start a process that unpacks a layer when it is told to."""
+def start_unpacking(place: Path, *words: str) -> subprocess.Popen[str]:
+    """Start a process that unpacks a layer when it is told to; with `stop` only half of it."""
     process = subprocess.Popen(
-        [sys.executable, "-c", UNPACK, str(place)],
+        [sys.executable, "-c", UNPACK, str(place), *words],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -138,17 +144,15 @@ def test_many_processes_unpack_a_layer_once(tmp_path: Path, store: ImageStore) -
 
 
 def test_a_killed_unpacker_leaves_nothing_visible(tmp_path: Path, store: ImageStore) -> None:
-    """At whatever moment; the next one does the work, and the sweep removes the rest."""
+    """In the middle; the next one does the work, and the sweep removes the rest."""
     from container_kit._store.collect import sweep
 
     layer = put_layer(store, make_tar(MANY))
-    process = start_unpacking(tmp_path)
+    process = start_unpacking(tmp_path, "stop")
     assert process.stdin is not None
     process.stdin.write("\n")
     process.stdin.flush()
-    deadline = time.monotonic() + 20
-    while not any(os.listdir(f"{store.home.layers}/{name}") for name in _unfinished(store)):
-        assert time.monotonic() < deadline
+    eventually(lambda: any(os.listdir(f"{store.home.layers}/{name}") for name in _unfinished(store)), "the first files")
     process.send_signal(signal.SIGKILL)
     process.communicate()
 

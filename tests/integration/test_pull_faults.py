@@ -38,7 +38,7 @@ IMAGE = make_image(SMALL, LARGE)
 DIGEST = IMAGE.layers[1]
 BLOB = IMAGE.blobs[DIGEST]
 HERE = f"/blobs/{DIGEST}"
-PATIENCE = Patience(pause=lambda _: None, stall_timeout=0.4)
+PATIENCE = Patience(pause=lambda _: None, stall_timeout=20)
 
 
 @pytest.fixture
@@ -114,11 +114,13 @@ def test_a_connection_that_breaks_again_and_again(registry: FaultRegistry, place
     check_image(place, registry)
 
 
-def test_a_stall_is_gone_on_with(registry: FaultRegistry, place: Place) -> None:
+def test_a_stall_is_gone_on_with(registry: FaultRegistry, engine: ck.Engine) -> None:
     """A connection over which nothing comes any more is given up."""
     registry.script("GET", HERE, changed(stall_at=300_000))
 
-    have(place, registry)
+    with open_client(patience=Patience(pause=lambda _: None, stall_timeout=0.4)) as client:
+        place = Place(store=engine.site.images, client=client)
+        have(place, registry)
 
     check_image(place, registry)
     assert ["", "bytes=300000-"] == fetched_from(registry)
@@ -385,10 +387,8 @@ def test_a_mirror_that_fails_in_the_middle_is_left_for_the_registry(registry: Fa
         fill(mirror, IMAGE)
         mirror.script("GET", HERE, changed(end_at=400_000), for_ever=True)
         mirror.script("GET", f"/blobs/{IMAGE.layers[0]}", WRONG["something else"], for_ever=True)
-        registries = Registries(
-            mirrors={registry.authority: [f"http://{mirror.authority}"]},
-            insecure=(mirror.authority,),
-        )
+        mirrors = {registry.authority: [f"http://{mirror.authority}"]}
+        registries = Registries(mirrors=mirrors, insecure=(mirror.authority,))
         with open_client(registries, patience=PATIENCE) as client:
             place = Place(store=engine.site.images, client=client)
 

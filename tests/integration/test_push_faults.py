@@ -22,7 +22,7 @@ from tests.stores import put_image
 
 IMAGE = make_image(make_tar({"small": b"x"}), make_tar({"large": noise(900_000)}))
 PLAIN = make_image(make_tar({"large": noise(900_000)}), compression="none")
-PATIENCE = Patience(pause=lambda _: None, stall_timeout=0.5)
+PATIENCE = Patience(pause=lambda _: None, stall_timeout=20)
 
 
 @pytest.fixture

@@ -38,7 +38,10 @@ trees = st.dictionaries(names, nodes, max_size=4)
 
 # No database of examples: another user may not write to the checkout.
 LAW = settings(
-    database=None, deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    database=None,
+    deadline=None,
+    max_examples=25,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 

@@ -90,7 +90,12 @@ def describe(root: Path) -> dict[str, object]:
 
 
 @pytest.mark.needs_tools("tar")
-@settings(max_examples=60, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(
     tree=TREES,
     compression=st.sampled_from(["none", "gzip", "zstd"]),

@@ -22,7 +22,7 @@ from tests.unit.monitor import wire
 from tests.unit.monitor.plans import PAYLOAD, Settings, container_plan, encode_settings
 from tests.unit.monitor.wire import Message
 
-PATIENCE = 10.0
+PATIENCE = 20.0
 
 
 def wait_for(condition: Callable[[], bool], what: str, timeout: float = PATIENCE) -> None:

@@ -34,7 +34,7 @@ def test_on_failure_stops_at_its_maximum(bench: Bench) -> None:
     assert 3 == (bench.rootfs / "count").stat().st_size
     assert 3 << 8 == exited.value
     assert "2" == monitor.state()["restarts"]
-    assert 0.3 <= time.monotonic() - begin < 3
+    assert 0.3 <= time.monotonic() - begin < 10
 
 
 def test_on_failure_leaves_a_success_alone(bench: Bench) -> None:
@@ -60,7 +60,7 @@ def test_always_goes_on_until_stopped(bench: Bench, policy: int) -> None:
 
     assert wire.EXIT_STOPPED == exited.flags
     assert "exited" == monitor.state()["phase"]
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 8  # a stop's own time is ten
 
 
 def test_a_restart_is_a_new_run(bench: Bench) -> None:

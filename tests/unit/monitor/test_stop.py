@@ -48,7 +48,7 @@ def test_stop_forces_when_the_time_is_up(bench: Bench) -> None:
 
     assert signal.SIGKILL == exited.value
     assert wire.EXIT_STOPPED | wire.EXIT_FORCED == exited.flags
-    assert 0.2 <= time.monotonic() - begin < 2
+    assert 0.2 <= time.monotonic() - begin < 8  # a stop's own time is ten
 
 
 def test_the_shortest_of_several_timeouts_wins(bench: Bench) -> None:
@@ -62,7 +62,7 @@ def test_the_shortest_of_several_timeouts_wins(bench: Bench) -> None:
     exited = channel.expect(wire.EXITED)
 
     assert exited.flags & wire.EXIT_FORCED
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 20
 
 
 def test_kill_ends_at_once(bench: Bench) -> None:

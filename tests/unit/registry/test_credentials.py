@@ -217,7 +217,7 @@ def helper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], N
 
 def helped(tmp_path: Path, **document: object) -> Credentials:
     """Return credentials that ask the helper."""
-    return Credentials(files=[write(tmp_path / "config.json", **document)], helper_timeout=5.0)
+    return Credentials(files=[write(tmp_path / "config.json", **document)], helper_timeout=20.0)
 
 
 ECHO = """read server; printf '{"ServerURL":"%s","Username":"%s","Secret":"from the helper"}' "$server" "$server" """

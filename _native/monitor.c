@@ -120,6 +120,7 @@ static void turn(struct ck_monitor *m) {
     ck_control_watch(m);
     ck_watch(m, m->owner_pidfd, POLLIN, owner_died, 0);
     ck_health_watch(m);
+    ck_wake_at(m, m->record_at);
 
     wait_for_events(m);
 
@@ -129,6 +130,7 @@ static void turn(struct ck_monitor *m) {
     ck_sessions_tick(m);
     ck_health_tick(m);
     ck_run_tick(m);
+    ck_record_tick(m);
 }
 
 static int take_signals(struct ck_monitor *m) {

@@ -112,7 +112,8 @@ struct ck_health {
     enum ck_health_status status;
     uint32_t failing;
     bool timed_out;
-    int output; // read end
+    uint32_t run; // restarts when the probe began
+    int output;   // read end
     uint64_t next_at, timeout_at, period_end;
     uint64_t probe_started_ns;
     uint32_t size;
@@ -142,6 +143,7 @@ struct ck_monitor {
     uint64_t drain_until;
     uint32_t restarts;
     uint64_t backoff_ms, restart_at;
+    uint64_t record_at; // a record that could not be written is tried again then
     uint64_t oom_seen;
     void *limits_map; // what the last CK_MSG_LIMITS brought
     long limits_size;
@@ -219,6 +221,7 @@ void ck_run_watch(struct ck_monitor *m);
 void ck_run_tick(struct ck_monitor *m);
 void ck_run_reaped(struct ck_monitor *m, int status, const struct rusage *usage);
 void ck_run_discard(struct ck_monitor *m);
+bool ck_is_restarting(const struct ck_monitor *m);
 
 // monitor_stages.c
 bool ck_stages_reaped(struct ck_monitor *m, int32_t pid, int status);
@@ -275,6 +278,7 @@ void ck_health_probed(struct ck_monitor *m, const struct ck_session *session);
 // monitor_record.c
 int ck_record(struct ck_monitor *m);
 void ck_record_launched(struct ck_monitor *m);
+void ck_record_tick(struct ck_monitor *m);
 uint64_t ck_start_time(int stat, uint64_t *task_flags);
 int ck_open_stat(int32_t pid); // /proc/<pid>/stat
 int ck_replace_file(int dir, const char *name, const char *temporary, const char *data, size_t size);

@@ -52,6 +52,7 @@ static void begin_probe(struct ck_monitor *m) {
     int ends[2];
     health->size = 0;
     health->timed_out = false;
+    health->run = m->restarts;
     health->next_at = CK_NEVER;
     health->probe_started_ns = ck_clock_ns();
     *session = (struct ck_session){.client = -1,
@@ -146,7 +147,7 @@ void ck_health_probed(struct ck_monitor *m, const struct ck_session *session) {
         ;
     ck_close_fd(&health->output);
     health->timeout_at = CK_NEVER;
-    if (m->phase != CK_PHASE_RUNNING) // the container ended below it
+    if (m->phase != CK_PHASE_RUNNING || health->run != m->restarts) // the container ended below it
         return;
     judge(m, code == 0);
     write_report(m, code, session);
@@ -170,7 +171,8 @@ void ck_health_tick(struct ck_monitor *m) {
     }
     if (m->now < health->next_at || m->phase != CK_PHASE_RUNNING)
         return;
-    if (ck_cgroup_is_frozen(m)) // a paused container is not asked how it is
+    bool is_free = m->sessions[CK_HEALTH_SESSION].state == CK_SESSION_FREE; // an earlier run's probe may last
+    if (!is_free || ck_cgroup_is_frozen(m)) // a paused container is not asked how it is
         plan_next(m);
     else
         begin_probe(m);

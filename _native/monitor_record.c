@@ -1,6 +1,8 @@
 // monitor_record.c: the state file, as docs/design.md has it, and /proc/<pid>/stat.
 #include "monitor.h"
 
+#define CK_RECORD_AGAIN_MS 1000u // until a record that could not be written is tried again
+
 int ck_replace_file(int dir, const char *name, const char *temporary, const char *data, size_t size) {
     int fd = ck_sys_openat(dir, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0)
@@ -60,7 +62,7 @@ static void put_last_run(struct ck_writer *to, const struct ck_monitor *m) {
 static const char *phase_name(const struct ck_monitor *m) {
     if (m->phase == CK_PHASE_OVER)
         return "phase=exited";
-    return m->phase == CK_PHASE_BACKOFF ? "phase=restarting" : "phase=running";
+    return ck_is_restarting(m) ? "phase=restarting" : "phase=running";
 }
 
 static void put_state(struct ck_writer *to, const struct ck_monitor *m) {
@@ -92,13 +94,22 @@ int ck_record(struct ck_monitor *m) {
         return 0;
     struct ck_writer to = {m->scratch, 0, CK_SCRATCH};
     put_state(&to, m);
-    return ck_replace_file(m->runtime, "state", "state.new", m->scratch, to.size);
+    int error = ck_replace_file(m->runtime, "state", "state.new", m->scratch, to.size);
+    m->record_at = error ? ck_later(m, CK_RECORD_AGAIN_MS) : CK_NEVER;
+    return error;
+}
+
+// A full disk may have room again. The end is recorded when all is cleaned up, not before.
+void ck_record_tick(struct ck_monitor *m) {
+    if (m->now >= m->record_at && m->phase != CK_PHASE_OVER)
+        ck_record(m);
 }
 
 // One byte of the file as it is: a whole new one would hold up every start.
 void ck_record_launched(struct ck_monitor *m) {
     int fd = m->runtime < 0 ? -1 : ck_sys_openat(m->runtime, "state", O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0);
-    if (fd < 0 || CK_SYS4(__NR_pwrite64, fd, "1", 1, sizeof(LAUNCHED) - 1) != 1)
-        ck_record(m); // somebody took it away
+    bool tells_of_this_run = m->record_at == CK_NEVER;
+    if (!tells_of_this_run || fd < 0 || CK_SYS4(__NR_pwrite64, fd, "1", 1, sizeof(LAUNCHED) - 1) != 1)
+        ck_record(m); // somebody took it away, or it could not be written
     ck_close_fd(&fd);
 }

@@ -201,6 +201,16 @@ static void note_end(struct ck_init *run, int status, const struct rusage *usage
     ck_close_fd(&run->pidfd);
 }
 
+static bool is_wanted_again(const struct ck_monitor *m) {
+    const struct ck_settings *set = &m->set;
+    return ck_restart_is_wanted(set->restart, set->restart_max, m->restarts, m->run.status, m->stopping);
+}
+
+// Between two runs.
+bool ck_is_restarting(const struct ck_monitor *m) {
+    return m->phase == CK_PHASE_BACKOFF || (m->phase == CK_PHASE_DRAINING && is_wanted_again(m));
+}
+
 void ck_run_reaped(struct ck_monitor *m, int status, const struct rusage *usage) {
     note_end(&m->run, status, usage);
     report_ready(m, 0);
@@ -217,13 +227,15 @@ void ck_run_reaped(struct ck_monitor *m, int status, const struct rusage *usage)
         ck_cgroup_kill(m->cgroup);
     ck_health_run_ended(m);
     ck_sessions_kill_all(m);
+    if (ck_is_restarting(m)) // where no other run is wanted, only the end is recorded
+        ck_record(m);
 }
 
 static void run_is_over(struct ck_monitor *m) {
     uint64_t lasted = m->now - m->run.began;
     ck_stdio_close(m);
     m->phase = CK_PHASE_OVER;
-    if (!ck_restart_is_wanted(m->set.restart, m->set.restart_max, m->restarts, m->run.status, m->stopping))
+    if (!is_wanted_again(m))
         return;
     m->backoff_ms = ck_restart_backoff(m->backoff_ms, lasted);
     m->restart_at = ck_later(m, m->backoff_ms);

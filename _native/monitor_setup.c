@@ -13,7 +13,7 @@ void ck_begin(struct ck_monitor *m) {
     m->stdio.in = m->stdio.master = m->stdio.out[0] = m->stdio.out[1] = -1;
     m->stdio.child[0] = m->stdio.child[1] = m->stdio.child[2] = -1;
     m->stdio.trim_at = CK_NEVER;
-    m->force_at = m->limit_at = m->drain_until = m->restart_at = m->stale_at = CK_NEVER;
+    m->force_at = m->limit_at = m->drain_until = m->restart_at = m->record_at = m->stale_at = CK_NEVER;
     m->health.next_at = m->health.timeout_at = CK_NEVER;
     for (uint32_t i = 0; i < CK_CLIENTS; i++)
         m->clients[i].fd = -1;

@@ -79,7 +79,7 @@ void ck_stop_tick(struct ck_monitor *m) {
 int ck_signal_init(struct ck_monitor *m, int signal) {
     if (signal < 1 || signal > 64)
         return -EINVAL;
-    if (!init_lives(m) && m->phase != CK_PHASE_BACKOFF)
+    if (!init_lives(m) && !ck_is_restarting(m))
         return -ESRCH;
     if (signal == CK_SIGKILL) {
         ck_force(m);

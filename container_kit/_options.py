@@ -92,7 +92,14 @@ class _Ends(TypedDict):
 
 
 class Streams:
-    """A spawned process's three streams: pipes where asked for, else what the caller gave."""
+    """A spawned process's three streams: pipes where asked for, else what the caller gave.
+
+    Args:
+        devnull: a descriptor of /dev/null, the streams' own from now on.
+        stdin: `PIPE`, `DEVNULL`, a file or a descriptor; None: /dev/null.
+        stdout: the same.
+        stderr: the same, or `STDOUT`.
+    """
 
     def __init__(
         self,
@@ -102,7 +109,7 @@ class Streams:
         stderr: int | IO[bytes] | None,
     ) -> None:
         self._ours: dict[str, int] = {"stdin": -1, "stdout": -1, "stderr": -1}
-        self._pipe_ends: list[int] = []
+        self._passed_on = [devnull]
         self._devnull = devnull
         try:
             first, second = self._end("stdin", stdin), self._end("stdout", stdout)
@@ -124,7 +131,7 @@ class Streams:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for fd in (*self._pipe_ends, *self._ours.values()):
+        for fd in (*self._passed_on, *self._ours.values()):
             if fd >= 0:
                 os.close(fd)
 
@@ -135,7 +142,7 @@ class Streams:
             read, write = os.pipe()
             ours, theirs = (write, read) if name == "stdin" else (read, write)
             self._ours[name] = ours
-            self._pipe_ends.append(theirs)
+            self._passed_on.append(theirs)
             return theirs
         return given if isinstance(given, int) else given.fileno()
 

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import IO, Literal, TypeAlias, Unpack, overload
 
 from container_kit import _options
+from container_kit._linux.processes import ProcessId
 from container_kit._runtime import attachments, execs, launch, status, waiting
 from container_kit._runtime import start as _start
 from container_kit._runtime.failures import typed_refusals
@@ -194,8 +195,11 @@ class Interior:
 
     def top(self) -> tuple[ProcessInfo, ...]:
         """Return its processes, as the host sees them; also of a paused container."""
-        subject = self._subject(self._examined())
-        return list_processes(subject.group, subject.init.pid)
+        while True:
+            subject = self._subject(self._examined())
+            found = list_processes(subject.group, subject.init)
+            if found is not None:
+                return found
 
     def stats(self) -> Stats:
         """Return what it uses right now; one reading, well below a millisecond for a small container.
@@ -230,7 +234,7 @@ class Interior:
     def listening_ports(self) -> frozenset[int]:
         """Return the TCP ports on which something in it listens; none while it does not run."""
         init = self._look().init
-        return frozenset() if init is None else listening_ports(init.pid)
+        return frozenset() if init is None else listening_ports(init)
 
     # ── its output ──────────────────────────────────────────────────────────
 
@@ -277,14 +281,14 @@ class Interior:
     def _look(self) -> Look:
         return status.find(self._site, self.id)
 
-    def _running(self, action: Action) -> tuple[launch.Specification, int]:
+    def _running(self, action: Action) -> tuple[launch.Specification, ProcessId]:
         # The monitor's word is enough: what has changed since, it says when it is asked.
         record = records.get(self._site.database, self.id)
         state = read_state(self._site.home.state_file(record.id))
         if record.phase is Phase.STARTED and state is not None and str(state.monitor) == record.monitor:
             init = state.running_init
             if init is not None:
-                return _start.specification_of(self._site, record), init.pid
+                return _start.specification_of(self._site, record), init
         seen = self._look()
         check_transition(action, seen.status, seen.record.name)
         assert seen.state is not None
@@ -292,7 +296,7 @@ class Interior:
             wake_monitor(seen.state)
             raise InvalidTransitionError(action=action.value, status="being started", container=seen.record.name)
         assert seen.init is not None
-        return _start.specification_of(self._site, seen.record), seen.init.pid
+        return _start.specification_of(self._site, seen.record), seen.init
 
     def _examined(self) -> Look:
         seen = self._look()

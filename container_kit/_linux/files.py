@@ -12,10 +12,13 @@ import os
 import shutil
 import stat
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from container_kit._linux import shim
 
 MAX_ACCOUNT_FILE = 10 << 20
+
+Stamp: TypeAlias = tuple[int, int, int, int, int]
 
 
 def read_beneath(root: str, path: str, limit: int = MAX_ACCOUNT_FILE) -> bytes | None:
@@ -71,8 +74,13 @@ def kind_beneath(root: str, path: str) -> int | None:
         os.close(fd)
 
 
-def stamps_beneath(root: str, paths: Sequence[str]) -> tuple[tuple[int, int, int] | None, ...]:
-    """Return (inode, mtime in ns, size) of each path inside `root`, by which a change can be noticed."""
+def stamp_of(info: os.stat_result) -> Stamp:
+    """Return by what a change of a file can be noticed: its change time is the one that nobody can set."""
+    return info.st_dev, info.st_ino, info.st_ctime_ns, info.st_mtime_ns, info.st_size
+
+
+def stamps_beneath(root: str, paths: Sequence[str]) -> tuple[Stamp | None, ...]:
+    """Return the stamp of what each path names inside `root`, None where there is nothing."""
     root_fd = os.open(root, os.O_PATH | os.O_DIRECTORY)
     try:
         return tuple(_stamp_beneath(root_fd, path) for path in paths)
@@ -80,14 +88,14 @@ def stamps_beneath(root: str, paths: Sequence[str]) -> tuple[tuple[int, int, int
         os.close(root_fd)
 
 
-def _stamp_beneath(root_fd: int, path: str) -> tuple[int, int, int] | None:
+def _stamp_beneath(root_fd: int, path: str) -> Stamp | None:
     try:
         fd = shim.openat2(root_fd, path, os.O_PATH, in_root=True)
     except OSError:
         return None
     info = os.fstat(fd)
     os.close(fd)
-    return info.st_ino, info.st_mtime_ns, info.st_size
+    return stamp_of(info)
 
 
 def replace_file(path: str, data: bytes, mode: int = 0o600) -> None:

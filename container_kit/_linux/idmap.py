@@ -1,6 +1,6 @@
 """User namespaces for unprivileged users: which ids there are, and making one.
 
-One namespace per engine and process is made and then shared by all its containers: writing
+One namespace per process and map is made and then shared by all its containers: writing
 the maps takes two set-user-ID programs (newuidmap(1), newgidmap(1)), which cost more than a
 whole container. Without subordinate ids (subuid(5)) a single id is mapped.
 Source: user_namespaces(7).

@@ -11,7 +11,8 @@ import os
 import stat
 from collections.abc import Callable, Sequence
 
-from container_kit._linux.files import kind_beneath, read_beneath, stamps_beneath
+from container_kit._linux.files import Stamp, kind_beneath, read_beneath, stamp_of, stamps_beneath
+from container_kit._linux.processes import ProcessId
 from container_kit._plan.identity import resolve_identity
 from container_kit._runtime.site import Site
 from container_kit._spec.identity import Identity
@@ -34,7 +35,7 @@ def find_identity(
     """
     upper = f"{site.home.container_dir(container_id)}/upper"
     layers = (*((upper,) if os.path.isdir(upper) else ()), *root.overlays[0].lowers)
-    stamp = tuple(_stamp_of(f"{layer}/{path}") for layer in layers for path in _FILES)
+    stamp = tuple(_stamps_of(layer, path) for layer in layers for path in _FILES)
     return _remembered(
         site,
         (layers, user, tuple(groups)),
@@ -43,17 +44,17 @@ def find_identity(
     )
 
 
-def find_identity_inside(site: Site, init_pid: int, user: str | None, groups: Sequence[str]) -> Identity:
+def find_identity_inside(site: Site, init: ProcessId, user: str | None, groups: Sequence[str]) -> Identity:
     """Return who `user` is in a running container.
 
     Raises:
         InvalidUserError: as `find_identity`.
     """
-    root = f"/proc/{init_pid}/root"
+    root = f"/proc/{init.pid}/root"
     stamp = stamps_beneath(root, _FILES)
     return _remembered(
         site,
-        (root, user, tuple(groups)),
+        (init, user, tuple(groups)),
         stamp,
         lambda: resolve_identity(user, groups, *(_read(root, path) for path in _FILES)),
     )
@@ -71,13 +72,13 @@ def _remembered(site: Site, key: object, stamp: object, find: Callable[[], Ident
     return identity
 
 
-def _stamp_of(path: str) -> tuple[int, int, int] | None:
+def _stamps_of(layer: str, path: str) -> tuple[Stamp | None, ...]:
     # Only to notice a change: what the file says is read beneath its layer.
     try:
-        info = os.lstat(path)
+        info = os.lstat(f"{layer}/{path}")
     except OSError:
-        return None
-    return info.st_ino, info.st_mtime_ns, info.st_size
+        return ()
+    return stamp_of(info), *(stamps_beneath(layer, (path,)) if stat.S_ISLNK(info.st_mode) else ())
 
 
 def _from_layers(layers: Sequence[str], path: str) -> bytes:

@@ -18,10 +18,15 @@ _PIPE_ATOMIC = 4096  # PIPE_BUF: a write of this much does not block when poll s
 
 
 class Pipes:
-    """Three pipes: the command's ends (`theirs`) and the caller's ends. Close both sides; closing twice is fine."""
+    """Three pipes: the command's ends (`theirs`) and the caller's ends. Close both sides; closing twice is fine.
+
+    Args:
+        devnull: a descriptor of /dev/null, the pipes' own from now on: the command's stdin unless it is fed.
+        feed: whether stdin is a pipe.
+    """
 
     def __init__(self, devnull: int, *, feed: bool) -> None:
-        self._open: set[int] = set()
+        self._open = {devnull}
         try:
             stdin, self.stdin = self._pipe() if feed else (devnull, -1)
             self.stdout, stdout = self._pipe()
@@ -30,16 +35,14 @@ class Pipes:
             self.close_all()
             raise
         self.theirs = (stdin, stdout, stderr)
-        self._devnull = devnull
 
     def close_theirs(self) -> None:
         """Close the command's ends here, so that their end of file can be seen."""
         for fd in self.theirs:
-            if fd != self._devnull:
-                self.close(fd)
+            self.close(fd)
 
     def close(self, fd: int) -> None:
-        """Close one descriptor of the six; a closed one is left alone."""
+        """Close one of the descriptors; a closed one is left alone."""
         if fd in self._open:
             self._open.discard(fd)
             os.close(fd)

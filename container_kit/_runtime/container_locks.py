@@ -2,6 +2,9 @@
 
 Who writes takes it alone, who reads takes it with other readers. The kernel releases it when
 its holder dies; see `container_files` for how a start and a writer find out about each other.
+
+Commits of one container come one after the other, whether it runs or not: an open file description
+lock (fcntl(2)) on one byte, the container's own, of a file that is never removed.
 """
 
 from __future__ import annotations
@@ -10,16 +13,22 @@ import errno
 import fcntl
 import os
 import select
+import struct
 import time
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from functools import partial
 
 from container_kit._runtime.site import Site
-from container_kit.errors import HostError, LockTimeoutError
+from container_kit._state import records
+from container_kit._state.container_record import Phase
+from container_kit.errors import ContainerNotFoundError, HostError, LockTimeoutError
 
 PATIENCE = 60.0  # seconds that a start waits for a copy, and a copy for a start
 SHORTEST = 0.0005
 LONGEST = 0.02
+_COMMIT_PATIENCE = 600.0  # seconds: a commit packs all that a container has written
+_BYTE_LOCK = struct.Struct("@hhqqi0q")  # struct flock
 
 
 def await_writers(site: Site, container_id: str) -> None:
@@ -36,7 +45,7 @@ def await_writers(site: Site, container_id: str) -> None:
     try:
         _acquire(fd, directory, fcntl.LOCK_SH, time.monotonic() + PATIENCE)
     finally:
-        os.close(fd)
+        _close(fd)
 
 
 @contextmanager
@@ -49,10 +58,10 @@ def hold_directory(site: Site, container_id: str, *, alone: bool, deadline: floa
     directory = site.home.container_dir(container_id)
     try:
         if alone:
-            _make(directory)
+            _make(site, container_id)
         fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except FileNotFoundError:
-        yield  # it never ran: there is nothing to share
+        yield  # it never ran, or was removed: there is nothing to share
         return
     except OSError as err:
         raise HostError(attempted=f"cannot hold {directory}", errno=err.errno) from err
@@ -60,29 +69,72 @@ def hold_directory(site: Site, container_id: str, *, alone: bool, deadline: floa
         _acquire(fd, directory, fcntl.LOCK_EX if alone else fcntl.LOCK_SH, deadline)
         yield
     finally:
+        _close(fd)
+
+
+@contextmanager
+def hold_commit(site: Site, container_id: str) -> Generator[None]:
+    """Keep others from committing the same container.
+
+    Raises:
+        LockTimeoutError: another commit of it took more than ten minutes.
+    """
+    path = site.home.lock_file("commits")
+    own_byte = int(container_id[:15], 16)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+
+    def set_lock(kind: int) -> None:
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _BYTE_LOCK.pack(kind, os.SEEK_SET, own_byte, 1, 0))
+
+    try:
+        _await(partial(set_lock, fcntl.F_WRLCK), path, time.monotonic() + _COMMIT_PATIENCE, _COMMIT_PATIENCE)
+        yield
+    finally:
+        set_lock(fcntl.F_UNLCK)
         os.close(fd)
 
 
-def _make(directory: str) -> None:
+def _make(site: Site, container_id: str) -> None:
+    directory = site.home.container_dir(container_id)
     try:
         os.mkdir(directory, 0o700)
         os.chmod(directory, 0o700)  # whatever the umask was
     except FileExistsError:
-        pass
+        return
+    if _is_removed(site, container_id):
+        with suppress(OSError):  # the removal may take it away, too
+            os.rmdir(directory)
+
+
+def _is_removed(site: Site, container_id: str) -> bool:
+    """Say whether a removal has begun. One that begins later finds a directory that is there by now."""
+    try:
+        return records.get(site.database, container_id).phase is Phase.REMOVING
+    except ContainerNotFoundError:
+        return True
+
+
+def _close(fd: int) -> None:
+    fcntl.flock(fd, fcntl.LOCK_UN)  # a fork's child may still have the descriptor
+    os.close(fd)
 
 
 def _acquire(fd: int, path: str, operation: int, deadline: float) -> None:
+    _await(partial(fcntl.flock, fd, operation | fcntl.LOCK_NB), path, deadline, PATIENCE)
+
+
+def _await(try_lock: Callable[[], object], path: str, deadline: float, patience: float) -> None:
     pause = SHORTEST
     while True:
         try:
-            fcntl.flock(fd, operation | fcntl.LOCK_NB)
+            try_lock()
         except OSError as err:
-            if err.errno not in (errno.EWOULDBLOCK, errno.EINTR):
+            if err.errno not in (errno.EAGAIN, errno.EINTR):
                 raise
             left = deadline - time.monotonic()
             if left <= 0:
-                raise LockTimeoutError(path=path, timeout=PATIENCE, holder=None) from None
-            # flock has no timeout of its own, and a signal to interrupt it would be the caller's.
+                raise LockTimeoutError(path=path, timeout=patience, holder=None) from None
+            # They have no timeout of their own, and a signal to interrupt it would be the caller's.
             select.select([], [], [], min(pause, left))
             pause = min(pause * 2, LONGEST)
         else:

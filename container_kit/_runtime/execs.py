@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 
 from container_kit._linux import processes
 from container_kit._linux.memfd import sealed_memfd
+from container_kit._linux.processes import ProcessId
 from container_kit._plan.encode import encode_exec_request
 from container_kit._plan.launch import compile_exec_plan
 from container_kit._plan.plans import ExecPlan
@@ -54,14 +55,14 @@ class ExecSession(Session):
 
 @typed_refusals("cannot start a process in the container")
 def open_session(
-    site: Site, spec: Specification, init_pid: int, process: ProcessConfig, stdio: Sequence[int]
+    site: Site, spec: Specification, init: ProcessId, process: ProcessConfig, stdio: Sequence[int]
 ) -> ExecSession:
     """Start a process in a running container.
 
     Args:
         site: where the container lives.
         spec: the container.
-        init_pid: its PID 1, as the host counts.
+        init: its PID 1.
         process: what to run.
         stdio: the process's stdin, stdout and stderr, borrowed; empty for a tty.
 
@@ -70,7 +71,7 @@ def open_session(
         ContainerKitError: what kept the process from running.
     """
     try:
-        plan = _plan(site, spec, init_pid, process)
+        plan = _plan(site, spec, init, process)
     except (FileNotFoundError, ProcessLookupError) as err:
         if _has_ended(site, spec):
             raise _not_running(spec) from err
@@ -93,7 +94,7 @@ def open_session(
 def run_captured(
     site: Site,
     spec: Specification,
-    init_pid: int,
+    init: ProcessId,
     process: ProcessConfig,
     *,
     data: bytes | None,
@@ -111,7 +112,7 @@ def run_captured(
     pipes = Pipes(site.devnull(), feed=data is not None)
     try:
         capture = Capture(pipes, data or b"", limit)
-        with open_session(site, spec, init_pid, process, pipes.theirs) as session:
+        with open_session(site, spec, init, process, pipes.theirs) as session:
             pipes.close_theirs()
             begun()
             try:
@@ -127,7 +128,7 @@ def run_captured(
         pipes.close_all()
 
 
-def _plan(site: Site, spec: Specification, init_pid: int, process: ProcessConfig) -> ExecPlan:
+def _plan(site: Site, spec: Specification, init: ProcessId, process: ProcessConfig) -> ExecPlan:
     user = process.user
     if user is None:
         user = spec.config.user if spec.config.user is not None else spec.image.user
@@ -135,8 +136,8 @@ def _plan(site: Site, spec: Specification, init_pid: int, process: ProcessConfig
         process=process,
         config=spec.config,
         image=spec.image,
-        identity=accounts.find_identity_inside(site, init_pid, user, process.groups or spec.config.groups),
-        facts=own_ids.facts_of_running(site, spec.config, init_pid),
+        identity=accounts.find_identity_inside(site, init, user, process.groups or spec.config.groups),
+        facts=own_ids.facts_of_running(site, spec.config, init.pid),
         supervise=not spec.cgroup,
     )
 

@@ -12,6 +12,8 @@ import threading
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import attrs
+
 from container_kit._linux import cgroup_tree, idmap, processes
 from container_kit._linux.processes import ProcessId
 from container_kit._runtime.cpu_clock import CpuClock
@@ -32,6 +34,45 @@ if TYPE_CHECKING:  # loaded when an image of the store is first used
     from container_kit._registry.credentials import Credentials
     from container_kit._spec.registries import Registries
     from container_kit._store.store import ImageStore
+
+
+@attrs.frozen
+class _UserNamespace:
+    """A descriptor that is lent as a number: it stays open for the life of the process, whatever engines are closed."""
+
+    fd: int
+    identity: tuple[int, int]
+
+    @classmethod
+    def of(cls, fd: int) -> _UserNamespace:
+        """Return a descriptor with what it is open on."""
+        info = os.fstat(fd)
+        return cls(fd, (info.st_dev, info.st_ino))
+
+    def is_open(self) -> bool:
+        """Say whether nobody closed it behind our back, as daemons do with all they inherit."""
+        try:
+            return self == self.of(self.fd)
+        except OSError:
+            return False
+
+
+# By the pid that made it and its maps: a child of a fork makes its own.
+_user_namespaces: dict[tuple[int, IdMap], _UserNamespace] = {}
+
+
+def _user_namespace(id_map: IdMap) -> int:
+    key = os.getpid(), id_map
+    kept = _user_namespaces.get(key)
+    if kept is not None and kept.is_open():
+        return kept.fd
+    if kept is not None:
+        _user_namespaces.pop(key, None)
+    made = _UserNamespace.of(idmap.open_user_namespace(id_map))
+    kept = _user_namespaces.setdefault(key, made)
+    if kept is not made:  # another engine's thread was faster
+        os.close(made.fd)
+    return kept.fd
 
 
 class Site:
@@ -60,8 +101,6 @@ class Site:
         self.identities: dict[object, tuple[object, Identity]] = {}  # remembered by accounts
         self._lock = threading.Lock()
         self._client: tuple[int, Client] | None = None  # and the pid that made it
-        self._user_namespace: tuple[int, int] | None = None  # (pid that opened it, descriptor)
-        self._devnull = -1
         self._supervisions: dict[str, Supervision] = {}
         self._retired: list[int] = []  # pidfds of monitors that live on; they are our children and need reaping
 
@@ -164,20 +203,16 @@ class Site:
         return None if self.cgroup_parent is None else f"{self.cgroup_parent}/ck-{container_id}"
 
     def user_namespace(self) -> int | None:
-        """Return a descriptor of the user namespace for rootless containers, borrowed; None for root."""
+        """Return a descriptor of the user namespace for rootless containers, which nobody closes; None for root."""
         if not self.facts.rootless:
             return None
         with self._lock:
-            if self._user_namespace is None or self._user_namespace[0] != os.getpid():
-                self._user_namespace = (os.getpid(), idmap.open_user_namespace(self.facts.id_map))
-            return self._user_namespace[1]
+            return _user_namespace(self.facts.id_map)
 
-    def devnull(self) -> int:
-        """Return a descriptor of /dev/null, borrowed."""
-        with self._lock:
-            if self._devnull < 0:
-                self._devnull = os.open(os.devnull, os.O_RDWR)
-            return self._devnull
+    @staticmethod
+    def devnull() -> int:
+        """Return a new descriptor of /dev/null, the caller's to close."""
+        return os.open(os.devnull, os.O_RDWR)
 
     def supervise(self, container_id: str, supervision: Supervision) -> None:
         """Keep the owner's end of a container, in place of that of an earlier run."""
@@ -237,7 +272,7 @@ class Site:
             )
 
     def close(self) -> None:
-        """End the containers that this process owns and close every descriptor. Idempotent."""
+        """End the containers that this process owns and close the site's descriptors. Idempotent."""
         with self._lock:
             owned, self._supervisions = list(self._supervisions.values()), {}
         for supervision in owned:
@@ -247,12 +282,6 @@ class Site:
             for pidfd in self._retired:
                 os.close(pidfd)
             self._retired.clear()
-            if self._user_namespace is not None and self._user_namespace[0] == os.getpid():
-                os.close(self._user_namespace[1])
-            self._user_namespace = None
-            if self._devnull >= 0:
-                os.close(self._devnull)
-                self._devnull = -1
         self.device_filters.close()
         self._forget_client()
         self.database.close()

@@ -10,6 +10,7 @@ import os
 import attrs
 
 from container_kit._linux import cgroup, processes
+from container_kit._linux.processes import ProcessId
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _TICK = os.sysconf("SC_CLK_TCK")
@@ -59,9 +60,15 @@ def find_pids(group: str | None, init_pid: int) -> list[int]:
     return cgroup.pids(group) if group is not None and cgroup.exists(group) else _in_namespace_of(init_pid)
 
 
-def list_processes(group: str | None, init_pid: int) -> tuple[ProcessInfo, ...]:
-    """Return the processes of a running container, by pid; arguments as in `find_pids`."""
-    return tuple(info for pid in find_pids(group, init_pid) if (info := _read_process(pid)) is not None)
+def list_processes(group: str | None, init: ProcessId) -> tuple[ProcessInfo, ...] | None:
+    """Return the processes of a running container, by pid; None when it turns out to have ended.
+
+    Args:
+        group: as in `find_pids`.
+        init: its PID 1.
+    """
+    found = tuple(info for pid in find_pids(group, init.pid) if (info := _read_process(pid)) is not None)
+    return found if processes.is_alive(init) else None  # what was read may be of another process with this pid
 
 
 def read_use(pid: int) -> ProcessUse | None:
@@ -70,17 +77,17 @@ def read_use(pid: int) -> ProcessUse | None:
     return None if stat is None else _use_of(stat)
 
 
-def listening_ports(init_pid: int) -> frozenset[int]:
-    """Return the TCP ports on which something listens in a process's network namespace (proc_net(5))."""
+def listening_ports(init: ProcessId) -> frozenset[int]:
+    """Return the TCP ports on which something listens in a container (proc_net(5)); none when it has ended."""
     ports: set[int] = set()
     for table in ("tcp", "tcp6"):
         try:
-            with open(f"/proc/{init_pid}/net/{table}", encoding="ascii") as file:
+            with open(f"/proc/{init.pid}/net/{table}", encoding="ascii") as file:
                 rows = [line.split() for line in file][1:]
         except OSError:
             continue
         ports.update(int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == "0A")
-    return frozenset(ports)
+    return frozenset(ports) if processes.is_alive(init) else frozenset()
 
 
 def _in_namespace_of(init_pid: int) -> list[int]:

@@ -13,6 +13,8 @@ import time
 
 from container_kit.errors import CgroupError
 
+GONE = (errno.ENOENT, errno.ENODEV)  # how the kernel refuses what concerns a cgroup that was removed
+
 
 def exists(path: str) -> bool:
     """Say whether the cgroup is there."""
@@ -51,14 +53,26 @@ def freeze(path: str, *, frozen: bool, timeout: float = 10.0) -> None:
     """Freeze or thaw every process in the cgroup and wait until the kernel says it is so.
 
     Raises:
-        CgroupError: refused, or not done within `timeout` seconds (ETIMEDOUT).
+        CgroupError: refused, not done within `timeout` seconds (ETIMEDOUT), or the cgroup is gone (`GONE`).
     """
-    write(path, "cgroup.freeze", "1" if frozen else "0")
+    value = "1" if frozen else "0"
+    write(path, "cgroup.freeze", value)
     deadline = time.monotonic() + timeout
     while read_values(path, "cgroup.events").get("frozen") != int(frozen):
+        if not os.path.exists(f"{path}/cgroup.events"):
+            raise _refused(path, "cgroup.freeze", value, errno.ENODEV)
         if time.monotonic() > deadline:
-            raise _refused(path, "cgroup.freeze", str(int(frozen)), errno.ETIMEDOUT)
+            raise _refused(path, "cgroup.freeze", value, errno.ETIMEDOUT)
         time.sleep(0.001)
+
+
+def is_freezing(path: str) -> bool:
+    """Say whether somebody wants the cgroup frozen, whether or not all of it is by now."""
+    try:
+        with open(f"{path}/cgroup.freeze", encoding="ascii") as file:
+            return file.read().strip() == "1"
+    except OSError:
+        return False
 
 
 def is_frozen(path: str) -> bool:
@@ -71,7 +85,7 @@ def kill(path: str) -> None:
     try:
         write(path, "cgroup.kill", "1")
     except CgroupError as err:
-        if err.errno not in (errno.ENOENT, errno.ENODEV):
+        if err.errno not in GONE:
             raise
 
 
@@ -113,4 +127,5 @@ def remove(path: str, timeout: float = 2.0) -> None:
 
 
 def _refused(path: str, file: str, value: str, number: int | None) -> CgroupError:
-    return CgroupError(attempted=f"cannot write {value!r} to {path}/{file}", errno=number)
+    hint = "has its container ended?" if file == "cgroup.freeze" and number in GONE else None
+    return CgroupError(attempted=f"cannot write {value!r} to {path}/{file}", errno=number, hint=hint)

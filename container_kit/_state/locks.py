@@ -2,8 +2,7 @@
 
 flock(2): the kernel releases it when its holder dies, however it dies. The file is never
 removed, removing it would let two processes hold "the" lock. The lock belongs to the
-open file: a forked child that keeps the descriptor keeps the lock, so work under a lock
-must not leave such children behind (exec closes it).
+open file, which a forked child has as well: at the end it is released, not only closed.
 """
 
 from __future__ import annotations
@@ -39,6 +38,7 @@ def hold_lock(path: str, *, timeout: float) -> Generator[None, None, None]:
         os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
+        fcntl.flock(fd, fcntl.LOCK_UN)  # a fork's child may still have the descriptor
         os.close(fd)
 
 

@@ -11,8 +11,9 @@ the first layer. One of the host (`Image.host`) cannot be committed: its /usr is
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
@@ -20,9 +21,9 @@ from typing import TYPE_CHECKING
 import attrs
 
 from container_kit._files.worker import FileWorker, PackOptions
+from container_kit._linux import cgroup
 from container_kit._plan.process import argv_of
-from container_kit._runtime import stop as _stop
-from container_kit._runtime.container_locks import PATIENCE, hold_directory
+from container_kit._runtime.container_locks import PATIENCE, hold_commit, hold_directory
 from container_kit._runtime.failures import typed_refusals
 from container_kit._runtime.site import Site
 from container_kit._runtime.status import Look, find
@@ -36,9 +37,11 @@ from container_kit._trees import changes as _changes
 from container_kit._trees.layer_filter import drop_entries
 from container_kit._trees.pouring import pour
 from container_kit.errors import (
+    CgroupError,
     ContainerNotFoundError,
     ImageError,
     InvalidCommandError,
+    InvalidTransitionError,
     StorageFullError,
     UnsupportedHostError,
 )
@@ -53,6 +56,8 @@ if TYPE_CHECKING:  # loaded when something is committed
     from container_kit._store.store import Lease
 
 _Layer = tuple["Descriptor", Digest]
+
+_ATTEMPTS = 5  # to pack what is not changed meanwhile
 
 
 @typed_refusals("cannot commit the container")
@@ -83,6 +88,8 @@ def commit(
 
     Raises:
         UnsupportedHostError: it shall be paused and has no control group.
+        InvalidTransitionError: it shall be paused, and was started or ended each time that it was packed.
+        LockTimeoutError: others were at its files, or committed it, for too long.
         ImageError: it is a container of the host.
         InvalidReferenceError, InvalidSpecError: the name or a change makes no sense; nothing was done.
     """
@@ -91,17 +98,15 @@ def commit(
     from container_kit._spec.oci_config import edit_oci_config
 
     canonical = make.check_name(name)
-    seen = find(site, container_id)
-    record, store = seen.record, site.images
+    record, store = find(site, container_id).record, site.images
     note = make.Note(created=_now(), created_by=_command_of(record), author=author, comment=message)
     with store.lease(*_digests(record)) as lease:
         _check_there(site, record)  # so far it protected its image, from here on the lease does
         manifest, before = _base_of(site, record)
         edited = apply_changes(edit_oci_config(before, image=config_of(record)), changes)
         layers = _directory_layers(site, record, lease, compression, progress)
-        with _settled(site, seen, pause=pause):
-            layers += _own_layers(site, record, lease, compression, progress)
-            _check_there(site, record)  # a removal does not wait for us: what was packed may be half of it
+        pack = partial(_own_layers, site, record, lease, compression, progress)
+        layers += _pack_settled(site, record.id, pack, pause=pause)
         after = _described(edited, layers, note)
         descriptor = make.compose(store, after, base=manifest, layers=[layer for layer, _ in layers], lease=lease)
         for layer, diff_id in layers:
@@ -111,10 +116,12 @@ def commit(
     return entry
 
 
-def _check_there(site: Site, record: ContainerRecord) -> None:
-    """Raise `ContainerNotFoundError` when the container is gone, or is being removed."""
-    if find(site, record.id).status is Status.DEAD:
+def _check_there(site: Site, record: ContainerRecord) -> Look:
+    """Look again; raise `ContainerNotFoundError` when the container is gone, or is being removed."""
+    seen = find(site, record.id)
+    if seen.status is Status.DEAD:
         raise ContainerNotFoundError(name=record.name, hint="it was removed meanwhile")
+    return seen
 
 
 def config_of(record: ContainerRecord) -> ImageConfig:
@@ -211,38 +218,96 @@ def _described(config: OciConfig, layers: Sequence[_Layer], note: Note) -> OciCo
     return edit_oci_config(config, history=history, created=note.created, author=author)
 
 
+def _pack_settled(
+    site: Site, container_id: str, pack: Callable[[], tuple[_Layer, ...]], *, pause: bool | None
+) -> tuple[_Layer, ...]:
+    """Pack what a container has changed; again when it was started, ended or thawed meanwhile.
+
+    Raises:
+        InvalidTransitionError: that happened each time, and the container shall be paused.
+    """
+    attempts = 0
+    while True:
+        with hold_commit(site, container_id):
+            seen = find(site, container_id)
+            with _settled(site, seen, pause=pause) as expected:
+                layers = pack()
+                now = _check_there(site, seen.record)  # a removal does not wait for us: it may be half of the tree
+        if expected is None or _run_of(expected) == _run_of(now):
+            return layers
+        attempts += 1
+        if attempts == _ATTEMPTS:
+            if not pause:
+                return layers
+            hint = "stop() it, or commit(pause=False)"
+            raise InvalidTransitionError(action="commit", status=now.status.value, container=now.record.name, hint=hint)
+
+
+def _run_of(seen: Look) -> tuple[object, ...]:
+    return seen.status, seen.record.monitor, seen.state.started_at if seen.state is not None else None
+
+
 @contextmanager
-def _settled(site: Site, seen: Look, *, pause: bool | None) -> Generator[None]:
-    """Keep the upper directory from changing, as far as asked for and possible."""
-    import time
+def _settled(site: Site, seen: Look, *, pause: bool | None) -> Generator[Look | None]:
+    """Keep the upper directory from changing, as far as asked for and possible.
 
-    if seen.status is not Status.RUNNING:
-        with hold_directory(site, seen.record.id, alone=False, deadline=time.monotonic() + PATIENCE):
-            yield
-        return
-    frozen = pause is not False and _freeze(site, seen.record.id, must=pause is True)
+    Yields:
+        How the container looks as long as nothing changes, for a start and an unpause are not held up; None: it may
+        change, which is not wanted otherwise or cannot be helped.
+    """
+    with ExitStack() as stack:
+        if seen.status is Status.RUNNING:
+            expected = None if pause is False else _freeze(site, seen, stack, must=pause is True)
+        else:
+            deadline = time.monotonic() + PATIENCE
+            stack.enter_context(hold_directory(site, seen.record.id, alone=False, deadline=deadline))
+            expected = None if pause is False else seen
+        yield expected
+
+
+def _freeze(site: Site, seen: Look, stack: ExitStack, *, must: bool) -> Look | None:
+    """Freeze a running container until the stack unwinds, and return what `_settled` gives."""
     try:
-        yield
-    finally:
-        if frozen:
-            _thaw(site, seen.record.id)
-
-
-def _freeze(site: Site, container_id: str, *, must: bool) -> bool:
-    try:
-        _stop.freeze(site, container_id, frozen=True)
+        group = stack.enter_context(_open_group(site, seen.record.id))
+        if not cgroup.is_freezing(group):  # else it was paused just now, and stays so
+            stack.callback(_thaw, group)
+        cgroup.freeze(group, frozen=True)
     except UnsupportedHostError:
+        if find(site, seen.record.id).status is not Status.RUNNING:
+            return seen  # it has ended, and its control group is gone
         if must:
             raise
-        return False
-    return True
+        return None
+    except CgroupError as err:
+        if err.errno not in cgroup.GONE:
+            raise
+        return seen
+    return attrs.evolve(seen, status=Status.PAUSED)
 
 
-def _thaw(site: Site, container_id: str) -> None:
+def _thaw(group: str) -> None:
     try:
-        _stop.freeze(site, container_id, frozen=False)
-    except UnsupportedHostError:
-        pass  # it was killed meanwhile, and its control group is gone
+        cgroup.freeze(group, frozen=False)
+    except CgroupError as err:
+        if err.errno not in cgroup.GONE:  # else it was killed meanwhile
+            raise
+
+
+@contextmanager
+def _open_group(site: Site, container_id: str) -> Generator[str]:
+    """Give a path of a container's control group that does not come to mean that of a later run."""
+    try:
+        fd = os.open(site.cgroup_of(container_id) or "", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError as err:
+        raise UnsupportedHostError(
+            feature="pause",
+            reason=site.no_cgroup_reason or "the container has no control group",
+            hint="run as root, or in a delegated cgroup (systemd-run --user --scope -p Delegate=yes …)",
+        ) from err
+    try:
+        yield f"/proc/self/fd/{fd}"
+    finally:
+        os.close(fd)
 
 
 def _command_of(record: ContainerRecord) -> str:

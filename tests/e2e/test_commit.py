@@ -7,7 +7,6 @@ import os
 import subprocess
 import tarfile
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -233,18 +232,25 @@ def test_the_time_depends_on_the_changes_and_not_on_the_image(engine: ck.Engine,
     """64 MiB below make no difference: the new layer is small, and quickly made."""
     with open(own_rootfs / "big", "wb") as file:
         file.write(os.urandom(64 << 20))
+    before = cpu_seconds()
     big = ck.Image.from_directory(own_rootfs, BASE, engine=engine)
+    whole = cpu_seconds() - before
     box = make(engine, big)
     box.path("/srv/x").write_text("x")
 
-    begun = time.monotonic()
+    before = cpu_seconds()
     image = box.commit()
-    took = time.monotonic() - begun
+    took = cpu_seconds() - before
 
     blobs = Path(engine.root) / "images" / "blobs" / "sha256"
     manifest = engine.site.images.layout.manifest_of(_entry(engine, image))[1]
     assert (blobs / manifest.layers[-1].digest.partition(":")[2]).stat().st_size < 4096
-    assert took < 1.0
+    assert took < whole / 3
+
+
+def cpu_seconds() -> float:
+    """Return the CPU time of this process and of its children that have ended: a busy machine does not count."""
+    return sum(os.times()[:4])
 
 
 def test_a_container_that_writes_all_the_time_can_be_committed(engine: ck.Engine, stored: ck.Image) -> None:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from functools import partial
 
+from container_kit._linux.locked_files import LockedFile
 from container_kit._runtime.site import Site
 from container_kit._state import records
 from container_kit._state.container_record import Phase
@@ -39,13 +40,13 @@ def await_writers(site: Site, container_id: str) -> None:
     """
     directory = site.home.container_dir(container_id)
     try:
-        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        locked = LockedFile(os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW))
     except FileNotFoundError:
         return  # it never ran, and nobody has written to it
     try:
-        _acquire(fd, directory, fcntl.LOCK_SH, time.monotonic() + PATIENCE)
+        _acquire(locked.fd, directory, fcntl.LOCK_SH, time.monotonic() + PATIENCE)
     finally:
-        _close(fd)
+        locked.release()
 
 
 @contextmanager
@@ -59,17 +60,17 @@ def hold_directory(site: Site, container_id: str, *, alone: bool, deadline: floa
     try:
         if alone:
             _make(site, container_id)
-        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        locked = LockedFile(os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW))
     except FileNotFoundError:
         yield  # it never ran, or was removed: there is nothing to share
         return
     except OSError as err:
         raise HostError(attempted=f"cannot hold {directory}", errno=err.errno) from err
     try:
-        _acquire(fd, directory, fcntl.LOCK_EX if alone else fcntl.LOCK_SH, deadline)
+        _acquire(locked.fd, directory, fcntl.LOCK_EX if alone else fcntl.LOCK_SH, deadline)
         yield
     finally:
-        _close(fd)
+        locked.release()
 
 
 @contextmanager
@@ -81,17 +82,14 @@ def hold_commit(site: Site, container_id: str) -> Generator[None]:
     """
     path = site.home.lock_file("commits")
     own_byte = int(container_id[:15], 16)
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-
-    def set_lock(kind: int) -> None:
-        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _BYTE_LOCK.pack(kind, os.SEEK_SET, own_byte, 1, 0))
-
+    locked = LockedFile(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+    lock, unlock = (_BYTE_LOCK.pack(kind, os.SEEK_SET, own_byte, 1, 0) for kind in (fcntl.F_WRLCK, fcntl.F_UNLCK))
     try:
-        _await(partial(set_lock, fcntl.F_WRLCK), path, time.monotonic() + _COMMIT_PATIENCE, _COMMIT_PATIENCE)
+        try_lock = partial(fcntl.fcntl, locked.fd, fcntl.F_OFD_SETLK, lock)
+        _await(try_lock, path, time.monotonic() + _COMMIT_PATIENCE, _COMMIT_PATIENCE)
         yield
     finally:
-        set_lock(fcntl.F_UNLCK)
-        os.close(fd)
+        locked.release(lambda fd: fcntl.fcntl(fd, fcntl.F_OFD_SETLK, unlock))
 
 
 def _make(site: Site, container_id: str) -> None:
@@ -112,11 +110,6 @@ def _is_removed(site: Site, container_id: str) -> bool:
         return records.get(site.database, container_id).phase is Phase.REMOVING
     except ContainerNotFoundError:
         return True
-
-
-def _close(fd: int) -> None:
-    fcntl.flock(fd, fcntl.LOCK_UN)  # a fork's child may still have the descriptor
-    os.close(fd)
 
 
 def _acquire(fd: int, path: str, operation: int, deadline: float) -> None:

@@ -1,8 +1,7 @@
 """Locks between processes, with a deadline and the holder's name.
 
 flock(2): the kernel releases it when its holder dies, however it dies. The file is never
-removed, removing it would let two processes hold "the" lock. The lock belongs to the
-open file, which a forked child has as well: at the end it is released, not only closed.
+removed, removing it would let two processes hold "the" lock.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 
+from container_kit._linux.locked_files import LockedFile
 from container_kit.errors import LockTimeoutError
 
 _SHORTEST = 0.0005
@@ -30,16 +30,16 @@ def hold_lock(path: str, *, timeout: float) -> Generator[None, None, None]:
     Raises:
         LockTimeoutError: Somebody else kept it that long; `holder` is their pid.
     """
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    locked = LockedFile(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
     try:
+        fd = locked.fd
         os.fchmod(fd, 0o600)  # whatever the umask was
         _acquire(fd, path, timeout)
         os.ftruncate(fd, 0)
         os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
-        fcntl.flock(fd, fcntl.LOCK_UN)  # a fork's child may still have the descriptor
-        os.close(fd)
+        locked.release()
 
 
 def _acquire(fd: int, path: str, timeout: float) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Callable
 
 import attrs
 
+from container_kit._linux.locked_files import close_in_children
 from container_kit._spec.paths import HostPath
 from container_kit._store.scratch import scratch_path
 
@@ -54,7 +55,7 @@ class Claim:
             return
         if remove and _is_named(self.fd, self.path):
             os.unlink(self.path)
-        fcntl.flock(self.fd, fcntl.LOCK_UN)  # a fork's child may still have the descriptor
+        fcntl.flock(self.fd, fcntl.LOCK_UN)  # a child may just be in the making
         self.file.close()
 
 
@@ -142,9 +143,11 @@ def _private_claim(directory: HostPath) -> Claim:
 
 def _open(path: str, flags: int) -> io.FileIO:
     # An object and not a number: Ctrl-C may come before anybody has it, and a lost lock would be held until the end.
-    return io.FileIO(
+    file = io.FileIO(
         path, "r+", opener=lambda name, _: os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | flags, 0o600)
     )
+    close_in_children(file)
+    return file
 
 
 def _try_lock(fd: int) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import secrets
 import stat
 from collections.abc import Generator, Iterable, Mapping
@@ -43,6 +44,7 @@ MOST_DOCUMENTS_BYTES = 256 << 20  # of all together
 MOST_ENTRIES = 100_000
 MOST_BYTES = 256 << 30
 _CHUNK = 1 << 20
+_DIGEST_NAME = re.compile(r"([0-9a-f]{12})(?:[0-9a-f]{52}|[0-9a-f]{116})(\.tar)?")  # SHA-256 or SHA-512
 _MOST_LINKS = 40  # path_resolution(7)
 
 
@@ -102,16 +104,16 @@ class Scratch:
                 names.setdefault((os.fstat(file.fileno()).st_ino, algorithm), []).append(path)
         found: dict[str, Measured] = {}
 
-        def measure_one(paths: list[str], algorithm: str) -> None:
+        def measure_one(subject: str, paths: list[str], algorithm: str) -> None:
             with self._open(paths[0]) as file:
                 total = os.fstat(file.fileno()).st_size
-                meter = Meter(crew.report, "verify", subject=os.path.basename(paths[0])[:12], total=total)
+                meter = Meter(crew.report, "verify", subject=subject, total=total)
                 found.update(dict.fromkeys(paths, _measured(file, algorithm, crew, meter)))
                 meter.finish()
 
         with Crew("ck-load", {"verify": len(os.sched_getaffinity(0))}, progress=self._progress) as crew:
-            for (_, algorithm), paths in names.items():
-                crew.submit("verify", partial(measure_one, paths, algorithm))
+            for number, ((_, algorithm), paths) in enumerate(names.items(), 1):
+                crew.submit("verify", partial(measure_one, _subject(paths[0], number), paths, algorithm))
             crew.finish()
         return found
 
@@ -230,7 +232,7 @@ def _unpack_stream(
                 meter.advance(count)
         except BrokenPipeError:
             pass  # `finish` has the reason
-        outgoing.close()
+        outgoing.shut()
         crew.finish()
     meter.finish()
 
@@ -268,6 +270,12 @@ def _discard(store: ImageStore, directory: HostPath) -> None:
 
 def _absolute(path: str) -> str:
     return f"/{path.lstrip('/')}"
+
+
+def _subject(path: str, number: int) -> str:
+    # Any other name would be the archive's own words.
+    hexadecimal = _DIGEST_NAME.fullmatch(os.path.basename(path))
+    return hexadecimal[1] if hexadecimal else f"layer {number}"
 
 
 def _shown(path: str) -> str:

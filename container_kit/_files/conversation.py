@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import signal
 import socket
 import stat
@@ -45,6 +46,9 @@ class Conversation:
     def __init__(self, pidfd: int, channel: socket.socket) -> None:
         self._pidfd = pidfd
         self._channel = channel
+        self._answers = select.poll()
+        for fd in (channel.fileno(), pidfd):
+            self._answers.register(fd, select.POLLIN)
         self._lock = threading.Lock()
         self._closing = threading.RLock()
         self._starter = os.getpid()
@@ -136,7 +140,7 @@ class Conversation:
     def await_ready(self, plan: FilesPlan) -> None:
         """Wait until the plan has been walked; only once, before anything is asked."""
         try:
-            received = receive(self._channel)
+            received = self._receive()
         except BadReplyError as err:
             raise self.distrust() from err
         if received is None:
@@ -151,7 +155,7 @@ class Conversation:
         pieces: list[bytes] = []
         size = 0
         while True:
-            received = receive(self._channel)
+            received = self._receive()
             if received is None:
                 self._kill()
                 raise self._lost()
@@ -165,6 +169,12 @@ class Conversation:
                 raise BadReplyError
             if not reply.flags & MORE:
                 return _joined(reply, pieces), fd
+
+    def _receive(self) -> tuple[Reply, int] | None:
+        """Wait for an answer, or a piece of one; None when the process has ended and all that it said was heard."""
+        # The channel alone may not tell the end: a fork of the caller's may hold a copy of the other side.
+        self._answers.poll()
+        return receive(self._channel) if wait_readable(self._channel.fileno(), 0) else None
 
     def _check(self) -> None:
         if self._closed:
@@ -180,6 +190,10 @@ class Conversation:
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
         except ProcessLookupError:
             pass
+        try:
+            self._channel.shutdown(socket.SHUT_RDWR)  # wakes who waits for an answer, or for room for a request
+        except OSError:
+            pass  # another thread has closed it
 
     @staticmethod
     def _lost() -> HostError:

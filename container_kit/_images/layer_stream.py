@@ -12,14 +12,13 @@ import os
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
-from io import FileIO
 from typing import Literal, Protocol, TypeAlias
 
 import attrs
 
 from container_kit._images.crew import Crew
 from container_kit._images.meter import Meter
-from container_kit._images.pipes import open_pipe
+from container_kit._images.pipes import PipeEnd, open_pipe
 from container_kit._spec.descriptor import Descriptor
 from container_kit._spec.digest import Digest
 from container_kit._spec.media_types import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD
@@ -161,10 +160,10 @@ def _opened(tar: Tar) -> Generator[_Source, None, None]:
     else:
         with open_pipe() as (incoming, outgoing), Crew("ck-layer", {"pack": 1}) as crew, incoming:
             crew.submit("pack", partial(_produce, tar, outgoing))
-            # Leaving closes the reading end first: one that still writes gets EPIPE, and can be waited for.
+            # Leaving shuts the reading end first: one that still writes gets EPIPE, and can be waited for.
             yield _Source(read=lambda size: os.read(incoming.fileno(), size), finish=crew.finish)
 
 
-def _produce(write_tar: Callable[[int], object], outgoing: FileIO) -> None:
+def _produce(write_tar: Callable[[int], object], outgoing: PipeEnd) -> None:
     with outgoing:
         write_tar(outgoing.fileno())

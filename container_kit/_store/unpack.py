@@ -283,9 +283,12 @@ class _Inflating:
         self._hash = hashlib.new(algorithm)
         self._report = report
         self._close = close
+        self._maker = os.getpid()
         self._stopped = threading.Event()
         self._queue: queue.Queue[bytes | None] = queue.Queue(_QUEUED)
         self._sender, self._receiver = socket.socketpair()
+        for end in (self._sender, self._receiver):
+            end.settimeout(None)  # whatever socket.setdefaulttimeout() says
         self._sender.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER)
         self._threads = (
             threading.Thread(target=self._inflate, name="container_kit inflate"),
@@ -366,6 +369,8 @@ class _Inflating:
             self.error = error
 
     def _shut(self, how: int) -> None:
+        if self._maker != os.getpid():
+            return  # in a forked child it is still the parent's
         try:
             self._sender.shutdown(how)
         except OSError:

@@ -1,7 +1,7 @@
 """Streams between a producer and a consumer that both block: a pipe, and a thread for one of them.
 
 The thread lives as long as the call, or as the stream that was given out. A consumer that
-fails closes the pipe, which ends the producer with EPIPE; a producer that fails ends the
+fails shuts the pipe, which ends the producer with EPIPE; a producer that fails ends the
 stream early, and its error is the one that is raised. What is a caller's own stays in the
 caller's thread: only there a read that never returns can be interrupted.
 """
@@ -9,17 +9,17 @@ caller's thread: only there a read that never returns can be interrupted.
 from __future__ import annotations
 
 import errno
-import fcntl
 import io
 import os
 import threading
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
+from container_kit._images.pipes import make_pipe
+
 T = TypeVar("T")
 
 CHUNK_BYTES = 1 << 20
-_PIPE_BYTES = 1 << 20
 
 
 class _Producer:
@@ -28,23 +28,35 @@ class _Producer:
     def __init__(self, produce: Callable[[int], object]) -> None:
         self._produce = produce
         self.error: BaseException | None = None
-        self.read_end, self._write_end = open_wide_pipe()
+        self._read_end, self._write_end = make_pipe()
         self._thread = threading.Thread(target=self._run, name="container_kit-producer", daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
         try:
-            self._produce(self._write_end)
+            self._produce(self._write_end.fileno())
         except BaseException as err:  # noqa: BLE001  # raised by `finish`, in the thread that waits for it
             self.error = err
         finally:
-            os.close(self._write_end)
+            self._write_end.shut()
+
+    def fileno(self) -> int:
+        """Return the descriptor to read from."""
+        return self._read_end.fileno()
 
     def finish(self) -> BaseException | None:
         """Wait for the end and return what went wrong, unless it was that nobody read any more."""
         self._thread.join()
         gone = isinstance(self.error, OSError) and self.error.errno == errno.EPIPE
         return None if gone else self.error
+
+    def close(self) -> BaseException | None:
+        """End it, if it still writes, and close the pipe; return what `finish` does."""
+        self._read_end.shut()
+        cause = self.finish()
+        self._read_end.close()
+        self._write_end.close()
+        return cause
 
 
 def pour(produce: Callable[[int], object], consume: Callable[[int], T]) -> T:
@@ -54,19 +66,16 @@ def pour(produce: Callable[[int], object], consume: Callable[[int], T]) -> T:
     """
     producer = _Producer(produce)
     try:
-        result = consume(producer.read_end)
+        result = consume(producer.fileno())
     except Exception as err:
-        os.close(producer.read_end)
-        cause = producer.finish()
+        cause = producer.close()
         if cause is not None:
             raise cause from err
         raise
     except BaseException:
-        os.close(producer.read_end)
-        producer.finish()
+        producer.close()
         raise
-    os.close(producer.read_end)
-    cause = producer.finish()
+    cause = producer.close()
     if cause is not None:
         raise cause
     return result
@@ -76,26 +85,28 @@ def feed(produce: Callable[[int], object], consume: Callable[[int], T]) -> T:
     """Do as `pour` does, with the producer in the caller's thread and the consumer beside it."""
     results: list[T] = []
     errors: list[BaseException] = []
-    read_end, write_end = open_wide_pipe()
+    read_end, write_end = make_pipe()
 
     def run() -> None:
         try:
-            results.append(consume(read_end))
+            results.append(consume(read_end.fileno()))
         except BaseException as err:  # noqa: BLE001  # raised below, in the caller's thread
             errors.append(err)
         finally:
-            os.close(read_end)
+            read_end.shut()
 
     thread = threading.Thread(target=run, name="container_kit-consumer", daemon=True)
     thread.start()
     try:
-        produce(write_end)
+        produce(write_end.fileno())
     except OSError as err:
         if err.errno != errno.EPIPE:
             raise
     finally:
-        os.close(write_end)
+        write_end.shut()
         thread.join()
+        read_end.close()
+        write_end.close()
     if errors:
         raise errors[0]
     return results[0]
@@ -118,12 +129,12 @@ class ProducedStream(io.RawIOBase):
 
     def fileno(self) -> int:
         """Return the pipe; reading it directly does not show the producer's errors."""
-        return self._producer.read_end
+        return self._producer.fileno()
 
     def readinto(self, buffer: object) -> int:
         """Fill a buffer and return the number of bytes; 0 at the end."""
         view = memoryview(buffer)  # type: ignore[arg-type]  # typeshed's Buffer is not importable before 3.12
-        count = os.readv(self._producer.read_end, [view])
+        count = os.readv(self._producer.fileno(), [view])
         if not count and view.nbytes:
             error = self._producer.finish()
             if error is not None:
@@ -135,8 +146,7 @@ class ProducedStream(io.RawIOBase):
         if self.closed:
             return
         super().close()
-        os.close(self._producer.read_end)
-        self._producer.finish()
+        self._producer.close()
         self._release()
 
 
@@ -159,13 +169,3 @@ def write_all(sink: int, data: bytes | memoryview) -> None:
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(sink, rest) :]
-
-
-def open_wide_pipe() -> tuple[int, int]:
-    """Return the ends of a pipe (read, write) that holds a lot where the kernel allows it (pipe(7))."""
-    read_end, write_end = os.pipe2(os.O_CLOEXEC)
-    try:
-        fcntl.fcntl(write_end, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-    except OSError:
-        pass  # this user's pipes hold too much already (/proc/sys/fs/pipe-user-pages-soft)
-    return read_end, write_end

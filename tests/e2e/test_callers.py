@@ -49,6 +49,21 @@ print([int(mask, 16) for mask in masks])
     assert "[0, 0, 0]\n" == output
 
 
+def test_the_default_timeout_of_sockets_does_not_matter(interpreters: Interpreters, payload_rootfs: Path) -> None:
+    """A caller's socket.setdefaulttimeout() is about its own sockets."""
+    output = interpreters.run(
+        f"""
+import socket
+socket.setdefaulttimeout(0.0)
+{LIFE}
+made = ck.Image.from_directory({str(payload_rootfs)!r}, "made:1", engine=engine)
+print(ck.run(made, ["payload", "echo", "hi"], text=True, engine=engine).stdout, end="")
+"""
+    )
+
+    assert "hi\n" == output
+
+
 def test_closed_standard_streams_do_not_confuse(interpreters: Interpreters, tmp_path: Path) -> None:
     """Our own descriptors then have the numbers 0 to 2, which must not become the container's."""
     interpreters.run(

@@ -156,10 +156,12 @@ class _RichTerminal:
         from rich.console import Console
         from rich.progress import BarColumn, DownloadColumn, TextColumn
         from rich.progress import Progress as Bars
+        from rich.text import Text
 
+        self._plain = Text  # names and messages may have brackets: they are no markup
         self._bars = Bars(
-            TextColumn("{task.fields[subject]}"),
-            TextColumn("{task.description:10}"),
+            TextColumn("{task.fields[subject]}", markup=False),
+            TextColumn("{task.description:10}", markup=False),
             BarColumn(),
             DownloadColumn(),
             console=Console(file=stream),
@@ -179,14 +181,14 @@ class _RichTerminal:
     def finish(self, rows: list[Progress]) -> None:
         self.draw(rows[:-1])
         self._bars.stop()
-        self._bars.console.print(describe(rows[-1]), highlight=False)
+        self._bars.console.print(self._plain(describe(rows[-1])))
         for task in self._tasks.values():
             self._bars.remove_task(task)
         self._tasks.clear()
 
 
 class _Notebook:
-    """One output cell that is replaced."""
+    """One output cell that is replaced. It is plain text, of which notebooks show `<` as it is."""
 
     def __init__(self) -> None:
         self._handle: Any = None

@@ -61,6 +61,7 @@ def download(
 def _fetch(at: At, descriptor: Descriptor, sink: Sink, progress: Callable[[int], None] | None) -> None:
     with _open(at, descriptor, sink) as answer:
         _check_length(answer, descriptor.size - sink.offset)
+        answer.take_time()
         while True:
             left = descriptor.size - sink.offset
             chunk = answer.read(min(_PIECE, left + 1))

@@ -1,7 +1,7 @@
 """Lists that registries give in pages: tags, repositories, what a search finds.
 
 Pages are followed by their Link header (distribution-spec, "Listing Tags"), on the same origin only. Each page is
-bounded, and so is their number: a registry may go on for ever.
+bounded, and so are their number and all of them together: a registry may go on for ever, and callers keep the names.
 """
 
 from __future__ import annotations
@@ -23,10 +23,13 @@ from container_kit.errors import ImageError, RegistryError
 
 _MOST_BYTES = 4 << 20
 _MOST_PAGES = 10_000
+_MOST_NAMES = 1_000_000  # of all pages; Python needs some 170 bytes for each
+_MOST_LIST_BYTES = 64 << 20  # of names and of the links to pages
 _PAGE = 1000
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", re.ASCII)
 _NAME = re.compile(r"[a-z0-9]+(?:[/._-]+[a-z0-9]+)*", re.ASCII)
 _MOST_TEXT = 500
+_TOO_LONG_HINT = "ask for what you look for by its name instead"
 
 
 def read_tags(at: At) -> Iterator[str]:
@@ -73,15 +76,27 @@ def _result(row: dict[str, Any]) -> SearchResult | None:
 
 def _names(at: At, target: str, field: str, allowed: re.Pattern[str], scopes: tuple[str, ...]) -> Iterator[str]:
     seen: set[str] = set()
+    number = size = 0
     for _ in range(_MOST_PAGES):
-        names, following = repeat(at, partial(_page, target=target, field=field, scopes=scopes))
-        yield from (name for name in names if isinstance(name, str) and allowed.fullmatch(name))
+        page, following = repeat(at, partial(_page, target=target, field=field, scopes=scopes))
+        names = [name for name in page if isinstance(name, str) and allowed.fullmatch(name)]
+        number += len(names)
+        size += sum(len(name) for name in names) + len(following or "")
+        if number > _MOST_NAMES:
+            raise _too_long(at, f"{_MOST_NAMES} names")
+        if size > _MOST_LIST_BYTES:
+            raise _too_long(at, f"{_MOST_LIST_BYTES} bytes")
+        yield from names
         if following is None or following in seen:
             return
         seen.add(following)
         target = following
         at.attempts.begin_anew()
-    raise RegistryError(url=at.endpoint.url, reason=f"the list has more than {_MOST_PAGES} pages")
+    raise _too_long(at, f"{_MOST_PAGES} pages")
+
+
+def _too_long(at: At, most: str) -> RegistryError:
+    return RegistryError(url=at.endpoint.url, reason=f"the list has more than {most}", hint=_TOO_LONG_HINT)
 
 
 def _page(at: At, *, target: str, field: str, scopes: tuple[str, ...]) -> tuple[list[object], str | None]:

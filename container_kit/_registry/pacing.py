@@ -1,7 +1,8 @@
 """Keeping servers to a pace: bytes must come, and most of them must be content.
 
 A timeout between bytes is not enough: one byte now and then keeps it from passing, and http.client reads headers,
-1xx answers and trailers for as long as they come. So what the socket gives is measured where it is read.
+1xx answers and trailers for as long as they come. So what the socket gives is measured where it is read. Headers
+and documents, which are small, must also be there as a whole after some time; blobs may take as long as they need.
 """
 
 from __future__ import annotations
@@ -26,15 +27,17 @@ class Pace:
 
     patience: Patience
     content_bytes: int = 0
+    is_document: bool = True
     _wire_bytes: int = 0
     _waited: float = 0.0
+    _waited_in_all: float = 0.0
     _came: int = 0
 
     def note(self, count: int, waited: float) -> None:
         """Note bytes from the wire and the seconds spent waiting for them.
 
         Raises:
-            TimeoutError: Next to nothing came in `stall_timeout`.
+            TimeoutError: Next to nothing came in `stall_timeout`, or not all of a document in `document_timeout`.
             http.client.HTTPException: Headers or trailers without end.
         """
         self._wire_bytes += count
@@ -42,6 +45,9 @@ class Pace:
             raise http.client.HTTPException("headers without end")
         self._came += count
         self._waited += waited
+        self._waited_in_all += waited
+        if self.is_document and self._waited_in_all > self.patience.document_timeout:
+            raise TimeoutError(f"after {self._waited_in_all:.0f} s not all of its answer is there")
         if self._waited < self.patience.stall_timeout:
             return
         if count and self._came < _LEAST_RATE * self._waited:

@@ -29,14 +29,16 @@ _log = logging.getLogger("container_kit.registry")
 class Patience:
     """How often and how long: `attempts` in all, pauses from `first_pause` s on, doubled each time, with jitter.
 
-    `stall_timeout`: seconds without (next to) any bytes after which a connection is given up. `pause` (None: by the
-    client, until it is closed), `jitter` (0 to 1) and the clocks are replaced by tests.
+    `stall_timeout`: seconds without (next to) any bytes after which a connection is given up; `document_timeout`:
+    seconds of waiting for a whole answer that is no blob. `pause` (None: by the client, until it is closed), `jitter`
+    (0 to 1) and the clocks are replaced by tests.
     """
 
     attempts: int = 5
     first_pause: float = 0.2
     connect_timeout: float = 10.0
     stall_timeout: float = 30.0
+    document_timeout: float = 60.0  # 70 kB/s for the largest, and most have a few kB
     pause: Callable[[float], object] | None = None
     jitter: Callable[[], float] = random.random
     monotonic: Callable[[], float] = time.monotonic

@@ -10,7 +10,8 @@ from __future__ import annotations
 import base64
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TypeAlias
 from urllib.parse import urlsplit
 
@@ -35,6 +36,7 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _SAME_METHOD = frozenset({307, 308})
 _NOT_TAKEN = "it does not accept the credentials, or they do not allow this"
 _NOTHING_KNOWN = "it wants credentials, and none are known for it"
+_LOOK = 0.2  # seconds
 _OTHER_SCHEME = frozenset({Trouble.TLS, Trouble.REFUSED, Trouble.BROKEN})
 
 
@@ -202,7 +204,7 @@ class Session:
         rejected: str,
     ) -> str:
         """Return another Authorization than the rejected one; "" when there is none."""
-        with place.lock:
+        with self._alone_at(place):
             chosen = next((one for wanted in ("bearer", "basic") for one in challenges if one.scheme == wanted), None)
             if chosen is None:
                 return ""
@@ -214,7 +216,7 @@ class Session:
             return "" if proof == rejected else proof
 
     def _proof(self, endpoint: Endpoint, place: _Place, request: Request, challenge: Challenge) -> str:
-        with place.lock:
+        with self._alone_at(place):
             if challenge.scheme == "bearer":
                 token = place.tokens.get(request.scopes)
                 if token is None or token.stale_at <= self._patience.monotonic():
@@ -223,6 +225,18 @@ class Session:
                 return f"Bearer {token.text}"
             login = self._login(endpoint, place, request.repository)
             return login.basic() if login is not None and login.username else ""
+
+    @contextmanager
+    def _alone_at(self, place: _Place) -> Generator[None, None, None]:
+        """Have other threads wait, so that one of them fetches a token for all; closing this client ends a wait."""
+        is_held = False
+        try:
+            while not (is_held := place.lock.acquire(timeout=_LOOK)):
+                self._transport.check_open()
+            yield
+        finally:
+            if is_held:
+                place.lock.release()
 
     def _login(self, endpoint: Endpoint, place: _Place, repository: str) -> Login | None:
         if repository not in place.logins:  # a helper may take its time: it is asked once

@@ -12,7 +12,6 @@ import contextlib
 import os
 import socket
 import threading
-import weakref
 from collections.abc import Generator, Iterable, Mapping
 from http.client import HTTPException
 from types import TracebackType
@@ -26,6 +25,7 @@ from container_kit._registry.connection_errors import (
     Trouble,
     shown_url,
 )
+from container_kit._registry.open_sockets import OpenSockets
 from container_kit._registry.pacing import Pace, Paces, paced_response_class
 from container_kit._registry.retrying import Patience
 from container_kit._registry.tls import make_tls_context
@@ -61,11 +61,15 @@ class Answer:
         self._ended = False
         self._is_empty = method == "HEAD" or response.status in (204, 304)
 
+    def take_time(self) -> None:
+        """Let the body take longer than a document may, for as long as it keeps coming: it is a blob."""
+        self._pace.is_document = False
+
     def read(self, limit: int = _PIECE) -> bytes:
         """Return at most `limit` bytes as soon as there are any, b"" at the end.
 
         Raises:
-            ConnectionFailedError: The connection broke, or too little comes (next to nothing in `stall_timeout`).
+            ConnectionFailedError: The connection broke, or too little comes, or it takes too long (see `Patience`).
         """
         try:
             chunk = self._response.read1(limit, decode_content=False)
@@ -147,7 +151,7 @@ class Transport:
     def __init__(self, patience: Patience) -> None:
         self._patience = patience
         self._pools: dict[tuple[str, Trust, str | None], PoolManager] = {}
-        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+        self._sockets = OpenSockets()
         self._lock = threading.Lock()
         self._paces = Paces()
         self._pid = os.getpid()
@@ -194,24 +198,26 @@ class Transport:
 
     def close(self) -> None:
         """Close every connection; requests that wait in other threads fail at once."""
-        self._closed = True
         with self._lock:
-            pools, sockets = list(self._pools.values()), list(self._sockets)
+            self._closed = True
+            pools = list(self._pools.values())
             self._pools.clear()
         if self._pid == os.getpid():  # the connections of the parent of a forked child are not ours
-            for sock in sockets:
-                with contextlib.suppress(OSError):
-                    socket.socket.shutdown(sock, socket.SHUT_RDWR)
+            self._sockets.shut_down()
         for pool in pools:
             _close_pool(pool)
 
+    def check_open(self) -> None:
+        """Raise ConnectionFailedError when this was closed."""
+        if self._closed:
+            raise ConnectionFailedError(url="", reason="the client was closed", trouble=Trouble.CLOSED)
+
     def _pool(self, scheme: str, trust: Trust, proxy: str | None) -> PoolManager:
         with self._lock:
-            if self._closed:
-                raise ConnectionFailedError(url="", reason="the client was closed", trouble=Trouble.CLOSED)
+            self.check_open()
             if self._pid != os.getpid():
                 self._pid = os.getpid()
-                self._pools, self._sockets = {}, weakref.WeakSet()
+                self._pools, self._sockets = {}, OpenSockets()
             found = self._pools.get((scheme, trust, proxy))
             if found is None:
                 options = _tls_options(trust) if scheme == "https" else {}  # reading certificates takes 20 ms
@@ -235,13 +241,8 @@ def _tls_options(trust: Trust) -> dict[str, Any]:
     return options
 
 
-def _make_pool(
-    tls: dict[str, Any],
-    proxy: str | None,
-    patience: Patience,
-    sockets: weakref.WeakSet[socket.socket],
-    paces: Paces,
-) -> PoolManager:
+def _pool_classes(sockets: OpenSockets, paces: Paces) -> dict[str, Any]:
+    """Return by scheme the classes of pools whose sockets are in `sockets` from their connect(2) on."""
     import urllib3
     from urllib3.connection import HTTPConnection, HTTPSConnection
 
@@ -250,23 +251,47 @@ def _make_pool(
     class Plain(HTTPConnection):
         response_class = answers
 
-        def connect(self) -> None:
-            super().connect()
-            _remember(self.sock, sockets)
+        def _new_conn(self) -> socket.socket:
+            sock = super()._new_conn()
+            sockets.add(sock)
+            return sock
 
     class Secure(HTTPSConnection):
         response_class = answers
+        greeting: socket.socket | None = None
+
+        def _new_conn(self) -> socket.socket:
+            sock = super()._new_conn()
+            self.greeting = sock.dup()  # TLS takes the descriptor out of `sock` before it shakes hands
+            sockets.add(self.greeting)
+            return sock
 
         def connect(self) -> None:
-            super().connect()
+            try:
+                super().connect()
+                sockets.add(self.sock)
+            finally:
+                if self.greeting is not None:
+                    sockets.close(self.greeting)
+                    self.greeting = None
             self.is_verified = True  # or declared insecure by the user: urllib3 would warn at each request
-            _remember(self.sock, sockets)
 
     # Made by type(): urllib3's own types do not admit that connections have subclasses.
-    pools: dict[str, Any] = {
+    return {
         "http": type("PlainPool", (urllib3.HTTPConnectionPool,), {"ConnectionCls": Plain}),
         "https": type("SecurePool", (urllib3.HTTPSConnectionPool,), {"ConnectionCls": Secure}),
     }
+
+
+def _make_pool(
+    tls: dict[str, Any],
+    proxy: str | None,
+    patience: Patience,
+    sockets: OpenSockets,
+    paces: Paces,
+) -> PoolManager:
+    import urllib3
+
     options: dict[str, Any] = {  # what follows is given to the pools as it is
         "maxsize": _KEPT_CONNECTIONS,
         "timeout": urllib3.Timeout(connect=patience.connect_timeout, read=patience.stall_timeout),
@@ -283,13 +308,8 @@ def _make_pool(
             proxy_headers=urllib3.make_headers(proxy_basic_auth=password) if password else None,
             **options,
         )
-    made.pool_classes_by_scheme = pools
+    made.pool_classes_by_scheme = _pool_classes(sockets, paces)
     return made
-
-
-def _remember(sock: object, sockets: weakref.WeakSet[socket.socket]) -> None:
-    if isinstance(sock, socket.socket):
-        sockets.add(sock)
 
 
 def _proxy_for(url: str) -> str | None:

@@ -11,21 +11,28 @@ import attrs
 Action: TypeAlias = Literal["resolve", "download", "upload", "verify", "unpack", "pack", "done", "failed"]
 
 
+def _printable(text: str) -> str:
+    return text if text.isprintable() else "".join(letter if letter.isprintable() else " " for letter in text)
+
+
 @attrs.frozen(kw_only=True)
 class Progress:
     """How far one part of the work is: `current` of `total` bytes of `subject`.
 
-    `subject` is a layer's short digest, or the name of the image. `total` is None where
-    it is not known. `finished` is set on the last event of a subject and action;
+    `subject` is a layer's short digest or its number, or the name of the image. `total` is None
+    where it is not known. `finished` is set on the last event of a subject and action;
     `message` is for people. The last event of all is `done` or `failed`.
+
+    Both texts may have words of a registry or an archive in them and go to a terminal: what
+    cannot be printed, such as the escape character, is a space.
     """
 
     action: Action
-    subject: str
+    subject: str = attrs.field(converter=_printable)
     current: int = 0
     total: int | None = None
     finished: bool = False
-    message: str = ""
+    message: str = attrs.field(default="", converter=_printable)
 
 
 ProgressCallback: TypeAlias = Callable[[Progress], None]

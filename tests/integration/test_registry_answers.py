@@ -9,6 +9,7 @@ from itertools import count, repeat
 
 import pytest
 
+from container_kit._registry import lists
 from container_kit._registry.client import Client
 from container_kit._registry.results import SearchResult
 from container_kit._spec.digest import digest_of
@@ -233,6 +234,54 @@ def test_pages_without_end_are_the_callers_choice(client: Client, fault_registry
     tags = client.tags(reference_to(fault_registry.authority))
 
     assert ["t0", "t1", "t2"] == [next(tags) for _ in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("bound", "most", "reason"),
+    [("_MOST_NAMES", 5, "more than 5 names"), ("_MOST_LIST_BYTES", 100, "more than 100 bytes")],
+)
+def test_a_list_without_end_is_refused(
+    client: Client, fault_registry: FaultRegistry, monkeypatch: pytest.MonkeyPatch, bound: str, most: int, reason: str
+) -> None:
+    """Callers keep all of it: names and their text are bounded over all pages."""
+    pages = 10
+    steps = [
+        page([f"{number}-{name}" for name in "abc"], f"/v2/team/app/tags/list?{number}") for number in range(pages)
+    ]
+    fault_registry.script("GET", "/tags/", *steps, page([]))
+    monkeypatch.setattr(lists, bound, most)
+
+    with pytest.raises(RegistryError, match=reason) as caught:
+        list(client.tags(reference_to(fault_registry.authority)))
+
+    assert caught.value.hint
+    assert pages > len(fault_registry.requests)
+
+
+def test_the_catalog_is_bounded_too(
+    client: Client, fault_registry: FaultRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the tags are, also where it serves a search."""
+    names = json.dumps({"repositories": ["a", "b", "c"]}).encode()
+    fault_registry.script("GET", "/v2/_catalog", Reply(body=names), for_ever=True)
+    monkeypatch.setattr(lists, "_MOST_NAMES", 2)
+
+    with pytest.raises(RegistryError, match="more than 2 names"):
+        list(client.catalog(fault_registry.authority))
+    with pytest.raises(RegistryError, match="more than 2 names"):
+        client.search(fault_registry.authority, "c", 1)
+
+
+def test_links_to_pages_count_for_the_size_of_a_list(
+    client: Client, fault_registry: FaultRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are kept, to notice circles."""
+    steps = [page([], f"/v2/team/app/tags/list?{number}{'x' * 60}") for number in range(3)]
+    fault_registry.script("GET", "/tags/", *steps, page([]))
+    monkeypatch.setattr(lists, "_MOST_LIST_BYTES", 200)
+
+    with pytest.raises(RegistryError, match="more than 200 bytes"):
+        list(client.tags(reference_to(fault_registry.authority)))
 
 
 @pytest.mark.parametrize(

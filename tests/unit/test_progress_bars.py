@@ -6,6 +6,7 @@ import builtins
 import io
 import sys
 import types
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -115,11 +116,7 @@ def test_a_notebook_gets_one_output_that_changes(monkeypatch: pytest.MonkeyPatch
         shown.append(content["text/plain"])
         return Handle()
 
-    shell = type("ZMQInteractiveShell", (), {})()
-    ipython: Any = types.ModuleType("IPython")
-    ipython.get_ipython = lambda: shell
-    ipython.display = types.SimpleNamespace(display=display)
-    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    monkeypatch.setitem(sys.modules, "IPython", notebook(display))
 
     bars = progress()
     bars(download(2_000_000, finished=True))
@@ -128,6 +125,64 @@ def test_a_notebook_gets_one_output_that_changes(monkeypatch: pytest.MonkeyPatch
     assert 2 == len(shown)
     assert "downloaded" in shown[0]
     assert shown[1].endswith("debian:12  done  sha256:abc")
+
+
+HOSTILE = Progress(
+    action="failed",
+    subject="\x1b]0;own\x07[red]<b>:eyes:",
+    finished=True,
+    message="\x9b2J\u202e\udcff[/nothing] [link=file:///etc]\r<script>",
+)
+SHOWN = " ]0;own [red]<b>:eyes:  failed   2J  [/nothing] [link=file:///etc] <script>"
+
+
+def test_a_pipe_gets_nothing_that_cannot_be_printed() -> None:
+    """Escape sequences, what changes the direction of text, and halves of characters are spaces."""
+    stream = io.StringIO()
+
+    progress(stream=stream)(HOSTILE)
+
+    assert f"{SHOWN}\n" == stream.getvalue()
+
+
+def test_a_terminal_gets_no_escape_sequences_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only ours."""
+    without(monkeypatch, "rich")
+    monkeypatch.setenv("COLUMNS", "200")
+    stream = Terminal()
+
+    progress(stream=stream)(HOSTILE)
+
+    assert f"\r\x1b[2K{SHOWN}\n" == stream.getvalue()
+
+
+def test_rich_reads_no_markup_in_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither in a row nor in the last line; brackets that are no markup are no error."""
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("TERM", "xterm")
+    stream = Terminal()
+    bars = progress(stream=stream)
+
+    bars(Progress(action="verify", subject="[red]row:eyes:[/nothing]", finished=True))
+    bars(HOSTILE)
+
+    assert "[red]row:eyes:[/nothing]" in stream.getvalue()
+    assert SHOWN in stream.getvalue()
+    assert "\x1b]" not in stream.getvalue()
+
+
+def test_a_notebook_gets_plain_text_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A notebook shows plain text as it is; there is no HTML that it could choose instead."""
+    shown: list[dict[str, str]] = []
+
+    def display(content: dict[str, str], **_: Any) -> None:
+        shown.append(content)
+
+    monkeypatch.setitem(sys.modules, "IPython", notebook(display))
+
+    progress()(HOSTILE)
+
+    assert [{"text/plain": SHOWN}] == shown
 
 
 def test_bars_can_be_used_again() -> None:
@@ -139,6 +194,15 @@ def test_bars_can_be_used_again() -> None:
         bars(event)
 
     assert 2 == stream.getvalue().count("downloaded")
+
+
+def notebook(display: Callable[..., object]) -> types.ModuleType:
+    """Return IPython in a notebook."""
+    shell = type("ZMQInteractiveShell", (), {})()
+    ipython: Any = types.ModuleType("IPython")
+    ipython.get_ipython = lambda: shell
+    ipython.display = types.SimpleNamespace(display=display)
+    return ipython  # type: ignore[no-any-return]  # a module with attributes of ours
 
 
 def without(monkeypatch: pytest.MonkeyPatch, package: str) -> None:

@@ -6,9 +6,9 @@ import errno
 import os
 import stat
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import IO, Self, TypedDict
+from typing import IO, Self, TypedDict, TypeVar
 
 import attrs
 
@@ -23,11 +23,38 @@ from container_kit._spec.options import ContainerOptions, parse_options
 from container_kit._spec.sandbox import enclosed
 from container_kit._spec.security import SeccompFile, Security
 from container_kit._state.container_record import ContainerRecord
-from container_kit.errors import InvalidMountError, InvalidSpecError
+from container_kit.errors import ImageNotFoundError, InvalidMountError, InvalidSpecError
 from container_kit.image import Image
+
+_T = TypeVar("_T")
 
 _LARGEST_FILE = 1 << 20
 _IMAGE_HINT = "'debian:12', for example, or Image.host()"
+
+
+def begin(
+    site: Site,
+    image: Image | str,
+    command: Sequence[str] | None,
+    options: ContainerOptions,
+    how: Callable[[ContainerRecord], _T],
+) -> tuple[ContainerRecord, _T]:
+    """Begin with the record of a container that is asked for; return both.
+
+    An image that is removed before the container's row protects it is looked for once more by its name.
+
+    Raises:
+        ImageNotFoundError, RegistryError: as `new_record`.
+        ContainerKitError: what `how` raises.
+    """
+    record = new_record(site, image, command, options)
+    try:
+        return record, how(record)
+    except ImageNotFoundError:
+        if not isinstance(image, str):
+            raise
+    record = new_record(site, image, command, options)
+    return record, how(record)
 
 
 @typed_refusals("cannot prepare a container")

@@ -8,6 +8,7 @@ truth. The functions `run` and `start` (`shortcuts.py`) are the short ways in.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Literal, Self, Unpack
 
@@ -66,8 +67,8 @@ class Container(Contents, Interior):
             NameInUseError: another container has the name.
         """
         engine = engine or default_engine()
-        record = _options.new_record(engine.site, image, command, options)
-        record = _start.create(engine.site, record, named=options.get("name") is not None)
+        begin = partial(_start.create, engine.site, named=options.get("name") is not None)
+        _, record = _options.begin(engine.site, image, command, options, begin)
         return cls(record.id, engine)
 
     @classmethod

@@ -199,7 +199,9 @@ class Image(ImageTransfer):
         until: datetime | timedelta | None = None,
         engine: Engine | None = None,
     ) -> Pruned:
-        """Remove the images without a name that no container was made from.
+        """Remove the images without a name that no container was made from, and what broken downloads left.
+
+        The bytes of both are counted. A download that goes on stays.
 
         Args:
             all: also those with names.
@@ -207,10 +209,13 @@ class Image(ImageTransfer):
             engine: whose store; None: the default engine.
         """
         from container_kit._images import removal
+        from container_kit._store.collect import free_partials
 
         engine = engine or default_engine()
         moment = datetime.now(UTC) - until if isinstance(until, timedelta) else until
-        return removal.prune(engine.site.images, _prune_filter(every=all, before=moment))
+        freed = free_partials(engine.site.images)  # first: the rest needs some room
+        pruned = removal.prune(engine.site.images, _prune_filter(every=all, before=moment))
+        return attrs.evolve(pruned, bytes=pruned.bytes + freed)
 
 
 def _prune_filter(*, every: bool, before: datetime | None) -> Callable[[Entry], bool]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal, Unpack, overload
 
 from container_kit import _options
@@ -87,15 +88,15 @@ def run(
     site = engine.site
     site.mark("begin")
     options["remove"] = True
-    record = _options.new_record(site, image, command, options)
-    ended, capture, timed_out = _start.run_captured(
+    begin = partial(
+        _start.run_captured,
         site,
-        record,
         named=options.get("name") is not None,
         data=_options.as_bytes(input),
         timeout=timeout,
         limit=max_output,
     )
+    record, (ended, capture, timed_out) = _options.begin(site, image, command, options, begin)
     if ended.flags & ExitFlag.TIME_LIMIT:
         timed_out, timeout = True, record.config.time_limit
     return Completed.collect(
@@ -137,8 +138,8 @@ def start(
         WaitTimeoutError: the condition did not become true in time.
     """
     engine = engine or default_engine()
-    asked = _options.new_record(engine.site, image, command, options)
-    record = _start.start_new(engine.site, asked, named=options.get("name") is not None)
+    begin = partial(_start.start_new, engine.site, named=options.get("name") is not None)
+    _, record = _options.begin(engine.site, image, command, options, begin)
     container = Container(record.id, engine)
     try:
         if wait is not None:

@@ -25,7 +25,7 @@ from container_kit._spec.digest import Digest, algorithm_of, hex_of
 from container_kit._spec.manifest import Index, Manifest, parse_document
 from container_kit._spec.media_types import OCI_INDEX, DocumentKind, kind
 from container_kit._spec.oci_config import OciConfig, parse_oci_config
-from container_kit._spec.platform import Platform, choose_platform
+from container_kit._spec.platform import UNKNOWN_PLATFORM, Platform, choose_platform
 from container_kit._spec.reference import Reference
 from container_kit.errors import DigestMismatchError, ImageError
 
@@ -94,6 +94,9 @@ class _Reader:
         leaf = self._chosen(descriptor, images)
         names = parse_names(name for other in group for name in _names_in(other))
         if tree.is_complete:
+            for other in images:
+                if other.descriptor.platform not in (None, UNKNOWN_PLATFORM):  # attestations are for `unknown`
+                    self._config_of(other)
             image = self._made(names, descriptor, None, leaf, tree.blobs)
         elif leaf is not None:
             image = self._made(names, leaf.descriptor, descriptor.digest, leaf, _parts_of(leaf))

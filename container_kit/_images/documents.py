@@ -83,10 +83,7 @@ class Documents:
         """Return an image with its config, after checking that it is one that can be unpacked."""
         what = self._name(descriptor.digest)
         _check_media_types(manifest, what)
-        config = parse_oci_config(self._config(manifest.config), what=what)
-        if len(config.diff_ids) != len(manifest.layers):
-            reason = f"rootfs.diff_ids are {len(config.diff_ids)}, but there are {len(manifest.layers)} layers"
-            raise ImageError(image=what, reason=reason)
+        config = self._config(manifest, what)
         platform = descriptor.platform or config.platform
         descriptor = attrs.evolve(descriptor, platform=platform)
         return Image(name=what, descriptor=descriptor, manifest=manifest, config=config)
@@ -115,11 +112,18 @@ class Documents:
             raise self._absent(wanted, [image.config.platform])
 
     def everything(self, index: Index) -> list[Manifest]:
-        """Return all manifests of an index, whether or not they are of images: attestations are not."""
+        """Return all manifests of an index, whether or not they are of images: attestations are not.
+
+        The config of each that says which platform it is for is checked.
+        """
         found: list[Manifest] = []
         for descriptor in self.manifests(index):
-            manifest = _as_manifest(self.child(descriptor), self._name(descriptor.digest))
-            _check_places(manifest, self._name(descriptor.digest))
+            what = self._name(descriptor.digest)
+            manifest = _as_manifest(self.child(descriptor), what)
+            _check_places(manifest, what)
+            is_image = kind(manifest.config.media_type) is DocumentKind.CONFIG
+            if is_image and descriptor.platform not in (None, UNKNOWN_PLATFORM):  # attestations are for `unknown`
+                self._config(manifest, what)
             found.append(manifest)
         return found
 
@@ -162,12 +166,17 @@ class Documents:
         self._keep(descriptor, data)
         return data
 
-    def _config(self, descriptor: Descriptor) -> bytes:
+    def _config(self, manifest: Manifest, what: str) -> OciConfig:
+        descriptor = manifest.config
         if not self._layout.has(descriptor.digest):
             self._count()
             self._check_size(descriptor)
             fetch_blob(self._store, self._client, self._reference, descriptor)
-        return self._layout.read(descriptor)
+        config = parse_oci_config(self._layout.read(descriptor), what=what)
+        if len(config.diff_ids) != len(manifest.layers):
+            reason = f"rootfs.diff_ids are {len(config.diff_ids)}, but there are {len(manifest.layers)} layers"
+            raise ImageError(image=what, reason=reason)
+        return config
 
     def _check_size(self, descriptor: Descriptor) -> None:
         if descriptor.size > LARGEST_DOCUMENT:

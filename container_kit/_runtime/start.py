@@ -12,7 +12,7 @@ import attrs
 from container_kit._images.origins import ImageParts
 from container_kit._linux import processes
 from container_kit._plan.plans import LaunchPlan
-from container_kit._runtime import cgroup_places, launch
+from container_kit._runtime import cgroup_places, image_layers, launch
 from container_kit._runtime.capture import Capture, Pipes
 from container_kit._runtime.cleanup import remove_runtime_files
 from container_kit._runtime.container_locks import await_writers
@@ -66,6 +66,16 @@ def specification_of(site: Site, record: ContainerRecord) -> Specification:
     return Specification(id=record.id, config=record.config, image=record.image, root=record.root, cgroup=cgroup)
 
 
+def _plan_new(site: Site, record: ContainerRecord) -> tuple[Specification, LaunchPlan]:
+    """Return what a launch of a container without a row depends on, and its plan."""
+    try:
+        spec = launch.with_devices(site, specification_of(site, record))
+        return spec, launch.compile_plan(site, spec)
+    except ContainerKitError as err:
+        _check_image(site, record, err)
+        raise
+
+
 @typed_refusals("cannot create a container")
 def create(site: Site, record: ContainerRecord, *, named: bool) -> ContainerRecord:
     """Record a new container; its plan is compiled first, so what cannot be launched is not recorded.
@@ -73,7 +83,7 @@ def create(site: Site, record: ContainerRecord, *, named: bool) -> ContainerReco
     Raises:
         ContainerKitError: a value is wrong, or the name is taken.
     """
-    launch.compile_plan(site, launch.with_devices(site, specification_of(site, record)))
+    _plan_new(site, record)
     cgroup_places.check_limits(site, record.config)
     with site.database.transaction():
         record = _insert(site, record, named=named)
@@ -88,8 +98,7 @@ def start_new(site: Site, record: ContainerRecord, *, named: bool) -> ContainerR
     Raises:
         ContainerKitError: what kept it from running.
     """
-    spec = launch.with_devices(site, specification_of(site, record))
-    plan = launch.compile_plan(site, spec)
+    spec, plan = _plan_new(site, record)
     supervision = launch.spawn(site, spec, plan)
     try:
         record = _record_run(site, record, supervision, named=named)
@@ -119,10 +128,12 @@ def start(site: Site, seen: Look) -> None:
 
     Raises:
         InvalidTransitionError: it runs already, or another process is starting it.
+        ImageError: layers of its image do not count any more, and cannot be unpacked again.
         ContainerKitError: what kept it from running; it is as it was before.
     """
     check_transition(Action.START, seen.status, seen.record.name)
     record = seen.record if seen.state is None else _await_end(site, seen.record, seen.state)
+    image_layers.make_sure(site, record)
     spec = launch.with_devices(site, specification_of(site, record))
     plan = launch.compile_plan(site, spec)
     supervision = launch.spawn(site, spec, plan)
@@ -179,8 +190,7 @@ def run_captured(
     """
     timeout = check_timeout(timeout)
     deadline = None if timeout is None else time.monotonic() + timeout
-    spec = launch.with_devices(site, specification_of(site, record))
-    plan = launch.compile_plan(site, spec)
+    spec, plan = _plan_new(site, record)
     pipes = Pipes(site.devnull(), feed=data is not None)
     try:
         capture = Capture(pipes, data or b"", limit)
@@ -261,8 +271,7 @@ def _ending_of(site: Site, plan: LaunchPlan, supervision: Supervision, *, timed_
 
 def _insert(site: Site, record: ContainerRecord, *, named: bool) -> ContainerRecord:
     """Write the row. From then on the image's layers stay; had they gone before, it would be now that we notice."""
-    if record.image_id and not all(os.path.isdir(lower) for lower in record.root.overlays[0].lowers):
-        raise ImageNotFoundError(name=record.image_name, hint="it was removed just now; pull it again")
+    _check_image(site, record)
     for _ in range(_NAME_ATTEMPTS):
         try:
             records.insert(site.database, record)
@@ -275,6 +284,16 @@ def _insert(site: Site, record: ContainerRecord, *, named: bool) -> ContainerRec
     record = attrs.evolve(record, name=f"{_generated_name()}_{record.id[:8]}")
     records.insert(site.database, record)
     return record
+
+
+def _check_image(site: Site, record: ContainerRecord, cause: Exception | None = None) -> None:
+    """Raise unless the layers of a container without a row are still there.
+
+    Raises:
+        ImageNotFoundError: they are not.
+    """
+    if not image_layers.are_there(site, record):
+        raise ImageNotFoundError(name=record.image_name, hint="it was removed just now; pull it again") from cause
 
 
 def _claim(site: Site, record: ContainerRecord, supervision: Supervision) -> bool:

@@ -7,6 +7,7 @@ that the content is gone. Taking away is a rename; deleting takes as long as it 
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -26,7 +27,7 @@ from container_kit._store.marks import Marks, mark
 from container_kit._store.reserve import keep_reserve
 from container_kit._store.scratch import is_abandoned, scratch_path
 from container_kit._store.store import ImageStore
-from container_kit.errors import InvalidDigestError
+from container_kit.errors import InvalidDigestError, StorageFullError
 
 _PARTIAL_SECONDS = 7 * 24 * 3600.0
 _FOREIGN_SECONDS = 3600.0
@@ -48,6 +49,8 @@ def collect(store: ImageStore, *, keep: Callable[[Digest], bool] | None = None) 
     cannot be told then. Blobs that another tool wrote (`skopeo copy`) less than an hour ago stay,
     it may be about to name them.
 
+    On a full disk partial blobs go as well, whatever their age: others need the room.
+
     Args:
         store: where.
         keep: says of a blob or a diff_id whether it stays although nothing refers to it.
@@ -57,6 +60,31 @@ def collect(store: ImageStore, *, keep: Callable[[Digest], bool] | None = None) 
         StorageFullError: there is no room for the records; see `reserve`.
         HostError: something cannot be deleted; it is gone from the store nevertheless.
     """
+    try:
+        return _collect(store, keep)
+    except StorageFullError:
+        freed = free_partials(store)
+        if not freed:
+            raise
+    collected = _collect(store, keep)
+    return attrs.evolve(collected, bytes=collected.bytes + freed)
+
+
+def free_partials(store: ImageStore) -> int:
+    """Delete the partial blobs that nobody is at work on, whatever their age, and return how many bytes they had.
+
+    Raises:
+        HostError: one cannot be deleted.
+    """
+    with storage_errors(store.home.ingest, "cannot delete partial blobs"):
+        return sum(
+            _remove_partial(store, name, older_than=math.inf)
+            for name in _names_in(store.home.ingest)
+            if name.endswith(PARTIAL)
+        )
+
+
+def _collect(store: ImageStore, keep: Callable[[Digest], bool] | None) -> Collected:
     trash: list[HostPath] = []
     collected = Collected()
     try:
@@ -87,11 +115,22 @@ def sweep(store: ImageStore) -> None:
         HostError: something cannot be deleted.
     """
     for name in _names_in(store.home.ingest):
-        if name.endswith((PARTIAL, UNPACKING)):
-            age = _PARTIAL_SECONDS if name.endswith(PARTIAL) else 0.0
-            remove_unclaimed(HostPath(f"{store.home.ingest}/{name}"), older_than=time.time() - age)
+        if name.endswith(PARTIAL):
+            _remove_partial(store, name, older_than=time.time() - _PARTIAL_SECONDS)
+        elif name.endswith(UNPACKING):
+            remove_unclaimed(HostPath(f"{store.home.ingest}/{name}"), older_than=time.time())
     homes = (store.home.ingest, store.home.layers)
     _delete(store, [HostPath(f"{home}/{name}") for home in homes for name in _names_in(home) if is_abandoned(name)])
+
+
+def _remove_partial(store: ImageStore, name: str, *, older_than: float) -> int:
+    """Delete a partial blob unless somebody is at work on it, and return how many bytes it had."""
+    path = HostPath(f"{store.home.ingest}/{name}")
+    try:
+        size = os.stat(path, follow_symlinks=False).st_size
+    except FileNotFoundError:
+        return 0
+    return size if remove_unclaimed(path, older_than=older_than) else 0
 
 
 def _sweep_blobs(

@@ -29,6 +29,7 @@ from container_kit._state.content_records import LayerRecord
 from container_kit._store.claims import Claim, claim_work
 from container_kit._store.durable import storage_errors
 from container_kit._store.scratch import scratch_path
+from container_kit._store.trust import is_trusted, may_settle
 from container_kit._store.unpack import Cancellation, LayerSource, unpack_layer
 from container_kit.errors import ContainerKitError, HostError, ImageError
 
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from container_kit._store.store import ImageStore
 
 UNPACKING = ".unpack"
-_SETTLED_SECONDS = 60.0
 _MOST_THREADS = 4
 _PUBLIC = 0o755  # whoever a container's user is looks into its root
 
@@ -72,18 +72,10 @@ class Layers:
             return there, False
         records = content_records.layers(self._store.database, unsure)
         for diff_id in unsure:
-            if not self._is_trusted(records.get(diff_id)):
+            if not is_trusted(records.get(diff_id), self._boot_id):
                 del there[diff_id]
-        fresh = [record for diff_id, record in records.items() if diff_id in there and not record.durable]
         self._durable.update(diff_id for diff_id in unsure if diff_id in there and records[diff_id].durable)
-        return there, any(time.time() - record.unpacked_at > _SETTLED_SECONDS for record in fresh)
-
-    def are_present(self, lowers: Sequence[HostPath]) -> bool:
-        """Say whether directories are still there.
-
-        For whoever records that a container uses them: what was there after that stays (see `collect`).
-        """
-        return all(os.path.isdir(path) for path in lowers)
+        return there, any(may_settle(record) for diff_id, record in records.items() if diff_id in there)
 
     def ensure(
         self,
@@ -151,8 +143,12 @@ class Layers:
         visible: list[HostPath] = []
         for path in topmost_first:
             visible.append(path)
-            if attribute in os.listxattr(path):
-                break
+            try:
+                if attribute in os.listxattr(path):
+                    break
+            except FileNotFoundError:
+                hint = "pull or load it again"
+                raise ImageError(image=os.path.basename(path), reason="was removed just now", hint=hint) from None
         return tuple(visible)
 
     def discard(self, path: HostPath) -> None:
@@ -267,9 +263,6 @@ class Layers:
     @cached_property
     def _boot_id(self) -> str:
         return processes.boot_id()
-
-    def _is_trusted(self, record: LayerRecord | None) -> bool:
-        return record is not None and (record.durable or record.boot_id == self._boot_id)
 
     def _settle(self) -> None:
         """Make what was unpacked until now survive a power cut: mostly it is on the disk by now."""

@@ -8,11 +8,13 @@ Source: OCI image-layout.md.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import platform as _host
 import stat
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -24,11 +26,11 @@ from container_kit._spec.media_types import DocumentKind, kind
 from container_kit._spec.oci_config import OciConfig, parse_oci_config
 from container_kit._spec.paths import HostPath
 from container_kit._spec.platform import Platform, choose_platform, host_platform
-from container_kit._spec.strict_json import parse_json
 from container_kit._state.home import Home
 from container_kit._state.locks import hold_lock
 from container_kit._store.durable import CONTENT_MODE, make_directory, storage_errors, write_whole
 from container_kit._store.index_file import Entry, IndexEdit, entries_of, rows_of
+from container_kit._store.index_storage import RepeatableEdit, read_index, replace_index
 from container_kit._store.reserve import keep_reserve
 from container_kit._store.scratch import scratch_path
 from container_kit.errors import (
@@ -43,9 +45,10 @@ from container_kit.errors import (
 __all__ = ["Entry", "IndexEdit", "Layout"]
 
 LARGEST_DOCUMENT = 4 << 20  # of a manifest, an index and a config
-_LARGEST_INDEX_FILE = 64 << 20
 _DEEPEST_INDEX = 4
 _REMEMBERED = 512
+_TICK_NS = 20_000_000  # within one tick of the kernel's clock a file may change twice with one mtime
+_NO_FILE = (errno.ELOOP, errno.ENXIO)  # of open(2): a symlink, a socket
 _MARKER = json.dumps({"imageLayoutVersion": "1.0.0"}).encode()
 
 _Value = TypeVar("_Value")
@@ -78,15 +81,17 @@ class Layout:
         stamp = (info.st_ino, info.st_mtime_ns, info.st_size)
         seen = self._seen
         if seen[0] != stamp:
-            seen = (stamp, entries_of(rows_of(self._read_index())))
-            self._seen = seen
+            is_settled = time.time_ns() - info.st_mtime_ns >= _TICK_NS
+            seen = (stamp, entries_of(rows_of(read_index(self._index_file)[1])))
+            self._seen = seen if is_settled else (None, ())
         return seen[1]
 
     @contextmanager
     def edit(self, timeout: float = 30.0) -> Generator[IndexEdit, None, None]:
         """Change the index: exclusively, and atomically when the block ends without an exception.
 
-        Not inside a transaction of the database: those come after this lock.
+        Not inside a transaction of the database: those come after this lock. Other tools do not know
+        the lock: what they wrote since the index was read stays, and the change is made in that.
 
         Args:
             timeout: seconds to wait for other processes.
@@ -98,10 +103,13 @@ class Layout:
         """
         with hold_lock(self._home.lock_file("images"), timeout=timeout):
             self._prepare()
-            edit = IndexEdit(self._read_index())
+            data, document = read_index(self._index_file)
+            edit = RepeatableEdit(document)
             yield edit
-            if edit.is_changed:
-                self._write(self._index_file, edit.encode(), 0o644)
+            while edit.is_changed and not self._replace_index(edit.encode(), data):
+                self._prepare()
+                data, document = read_index(self._index_file)
+                edit = edit.repeated_in(document)
 
     # ── blobs ────────────────────────────────────────────────────────────────────────────────────
 
@@ -110,36 +118,51 @@ class Layout:
         return HostPath(f"{self._root}/blobs/{algorithm_of(digest)}/{hex_of(digest)}")
 
     def has(self, digest: Digest) -> bool:
-        """Say whether a blob is there, and then complete."""
-        return os.path.exists(self.blob_path(digest))
+        """Say whether a blob is there, and then complete.
+
+        Raises:
+            HostError: that cannot be told.
+        """
+        with storage_errors(self._root, f"cannot look for the blob {digest}"):
+            try:
+                os.stat(self.blob_path(digest))
+            except (FileNotFoundError, NotADirectoryError):
+                return False
+        return True
 
     def size(self, digest: Digest) -> int:
         """Return a blob's size in bytes.
 
         Raises:
             ImageError: it is not there.
+            HostError: that cannot be told.
         """
-        try:
-            return os.stat(self.blob_path(digest)).st_size
-        except FileNotFoundError:
-            raise _missing(digest) from None
+        with storage_errors(self._root, f"cannot look for the blob {digest}"):
+            try:
+                return os.stat(self.blob_path(digest)).st_size
+            except FileNotFoundError:
+                raise _missing(digest) from None
 
     def open(self, digest: Digest) -> int:
         """Open a blob for reading; the caller closes the descriptor.
 
         Raises:
             ImageError: it is not there, or no regular file.
+            HostError: it cannot be opened: there are too many open files, or the storage fails.
         """
-        try:
-            # O_NONBLOCK: whatever else may be there, opening it does not wait.
-            fd = os.open(self.blob_path(digest), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        except FileNotFoundError:
-            raise _missing(digest) from None
-        except OSError as err:
-            raise ImageError(image=short_digest(digest), reason=f"a part cannot be read: {err.strerror}") from err
+        with storage_errors(self._root, f"cannot open the blob {digest}"):
+            try:
+                # O_NONBLOCK: whatever else may be there, opening it does not wait.
+                fd = os.open(self.blob_path(digest), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            except FileNotFoundError:
+                raise _missing(digest) from None
+            except OSError as err:
+                if err.errno in _NO_FILE:
+                    raise _no_file(digest) from err
+                raise
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
-            raise ImageError(image=short_digest(digest), reason="a part is not a regular file")
+            raise _no_file(digest)
         return fd
 
     def read(self, what: Descriptor | Digest, limit: int = LARGEST_DOCUMENT) -> bytes:
@@ -152,6 +175,7 @@ class Layout:
         Raises:
             ImageError: it is not there, or too large.
             DigestMismatchError: it was changed, or has another size than promised.
+            HostError: it cannot be read.
         """
         digest = what.digest if isinstance(what, Descriptor) else what
         fd = self.open(digest)
@@ -161,7 +185,8 @@ class Layout:
                 raise ImageError(
                     image=short_digest(digest), reason=f"a part has {size} bytes, at most {limit} are read"
                 )
-            data = file.read(size) or b""
+            with storage_errors(self._root, f"cannot read the blob {digest}"):
+                data = file.read(size) or b""
         if isinstance(what, Descriptor) and size != what.size:
             reason = "the content does not have the promised size"
             raise DigestMismatchError(
@@ -274,22 +299,8 @@ class Layout:
 
     # ── files ────────────────────────────────────────────────────────────────────────────────────
 
-    def _read_index(self) -> dict[str, Any] | None:
-        try:
-            # O_NONBLOCK: another tool may have left a FIFO, and opening that would wait for ever.
-            with open(os.open(self._index_file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                    raise StateError(path=self._index_file, reason="is no regular file")
-                data = file.read(_LARGEST_INDEX_FILE + 1)
-        except FileNotFoundError:
-            return None
-        except OSError as err:
-            raise StateError(path=self._index_file, reason=f"cannot be read: {err.strerror}") from err
-        try:
-            return parse_json(data, what="index.json", limit=_LARGEST_INDEX_FILE)
-        except ImageError as err:
-            hint = "the blobs are untouched: restore the file, or move images/ away and pull again"
-            raise StateError(path=self._index_file, reason=f"is damaged: {err.reason}", hint=hint) from err
+    def _replace_index(self, data: bytes, expected: bytes | None) -> bool:
+        return replace_index(self._index_file, data, expected=expected, temporary=scratch_path(self._home.ingest))
 
     def _check_fresh(self) -> None:
         if os.path.exists(f"{self._root}/oci-layout"):
@@ -325,6 +336,10 @@ def _remember(cache: dict[Digest, _Value], digest: Digest, read: Any) -> _Value:
 def _missing(digest: Digest) -> ContainerKitError:
     reason = f"its part {digest} is not in the store"
     return ImageError(image=short_digest(digest), reason=reason, hint="pull or load it again")
+
+
+def _no_file(digest: Digest) -> ContainerKitError:
+    return ImageError(image=short_digest(digest), reason="a part is not a regular file")
 
 
 def _no_platform(name: str, wanted: Platform, there: list[Platform]) -> ContainerKitError:

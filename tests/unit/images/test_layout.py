@@ -13,6 +13,7 @@ from typing import Any
 import attrs
 import pytest
 
+from container_kit._store import index_storage
 from container_kit._store.store import ImageStore
 from container_kit.errors import (
     DigestMismatchError,
@@ -287,12 +288,13 @@ def test_our_annotations_in_foreign_content_mean_nothing(store: ImageStore) -> N
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"\0" * 100, b"[]", b'{"manifests":[],"manifests":[]}'])
-def test_a_damaged_index_is_an_error_and_stays(store: ImageStore, data: bytes) -> None:
+def test_a_damaged_index_is_an_error_and_stays(store: ImageStore, data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is made of it, and nothing is written over it."""
     put_image(store, image_with("1"), DEBIAN)
     path = Path(store.home.images, "index.json")
     path.write_bytes(data)
 
+    monkeypatch.setattr(index_storage, "_SETTLE_SECONDS", 0.0)
     with pytest.raises(StateError, match="damaged"):
         store.layout.entries()
     with pytest.raises(StateError), store.layout.edit() as index:

@@ -74,7 +74,11 @@ def end(caller: subprocess.Popen[str]) -> None:
 
 
 def test_a_burst_of_interrupts_during_runs_leaves_nothing(engine: ck.Engine, interpreters: Interpreters) -> None:
-    """Whichever moment of a launch or a clean-up each of two hundred hits; no process stays unreaped either."""
+    """Whichever moment of a launch or a clean-up each of two hundred hits.
+
+    Between the end of a call and the assignment of what it returns nobody owns a monitor: one that is hit there ends by
+    itself, and is a zombie until its starter ends. In more than one of two hundred it would be another defect.
+    """
     caller = interpreters.start("""
         import time
         interrupts = 0
@@ -94,12 +98,12 @@ def test_a_burst_of_interrupts_during_runs_leaves_nothing(engine: ck.Engine, int
         engine.check(repair=True)
         home = engine.site.home
         left = os.listdir(home.containers) + os.listdir(home.runtime) + ck.Container.list(all=True, engine=engine)
-        left += open(f"/proc/self/task/{os.getpid()}/children").read().split()  # monitors, not waited for
-        print(interrupts > 5, left, len(os.listdir("/proc/self/fd")), flush=True)
+        unreaped = open(f"/proc/self/task/{os.getpid()}/children").read().split()  # monitors, not waited for
+        print(interrupts > 5, len(unreaped), len(os.listdir("/proc/self/fd")), left, flush=True)
     """)
 
-    fired, left = first_line(caller).split(" ", 1)
+    fired, unreaped, descriptors, left = first_line(caller).split(" ", 3)
 
-    assert "True" == fired
-    assert left.startswith("[] ")
-    assert int(left.split()[-1]) < 30
+    assert ("True", "[]") == (fired, left)
+    assert int(unreaped) <= 1
+    assert int(descriptors) < 30

@@ -195,6 +195,7 @@ class Container(Contents, Interior):
 
         Raises:
             InvalidTransitionError: it does not run.
+            WaitTimeoutError: its monitor does not answer; a signal other than SIGKILL may not have been sent.
         """
         number = parse_signal(signal)
         seen = self._look()
@@ -250,7 +251,7 @@ class Container(Contents, Interior):
             missing_ok: it is fine if it is gone already.
 
         Raises:
-            InvalidTransitionError: it runs and `force` is off.
+            InvalidTransitionError: it runs, or is about to end and does not, and `force` is off.
             ContainerNotFoundError: it is gone and `missing_ok` is off.
         """
         try:

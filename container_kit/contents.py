@@ -162,6 +162,8 @@ class Contents:
 
         Raises:
             UnsupportedHostError: it shall be paused and has no control group.
+            InvalidTransitionError: it shall be paused, and was started or ended each time that it was packed.
+            LockTimeoutError: others were at its files, or committed it, for too long.
             ImageError: it is a container of `Image.host()`.
             InvalidReferenceError, InvalidSpecError: the name or a change makes no sense; nothing was done.
         """

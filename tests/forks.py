@@ -59,3 +59,11 @@ def open_forks() -> Generator[Forks]:
         yield forks
     finally:
         forks.end()
+
+
+@contextmanager
+def forked() -> Generator[None]:
+    """Have one fork, until the end of the block."""
+    with open_forks() as forks:
+        forks.add()
+        yield

@@ -47,6 +47,17 @@ def around_packing(
     return statuses
 
 
+def before_settling(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
+    """Have something done between a commit's look at its container and the freeze."""
+    settle = _commit._settled
+
+    def settled(*args: Any, **options: Any) -> Any:  # what it takes and gives
+        act()
+        return settle(*args, **options)
+
+    monkeypatch.setattr(_commit, "_settled", settled)
+
+
 @pytest.mark.parametrize("pause", [None, True])
 def test_a_container_that_is_started_while_it_is_packed_is_packed_again(
     engine: ck.Engine, stored: ck.Image, monkeypatch: pytest.MonkeyPatch, pause: bool | None
@@ -136,13 +147,7 @@ def test_a_pause_right_before_the_freeze_stays(
 ) -> None:
     """What somebody else has frozen is not thawed, though it ran when it was looked at."""
     box = run(engine, stored)
-    settle = _commit._settled
-
-    def settled(*args: Any, **options: Any) -> Any:  # what it takes and gives
-        box.pause()
-        return settle(*args, **options)
-
-    monkeypatch.setattr(_commit, "_settled", settled)
+    before_settling(monkeypatch, box.pause)
     box.commit(pause=True)
 
     assert "paused" == box.status
@@ -171,13 +176,7 @@ def test_a_container_that_ends_before_the_freeze_is_committed_as_one_that_does_n
 ) -> None:
     """There is nothing to freeze any more, and nothing that had to be frozen."""
     box = run(engine, stored)
-    settle = _commit._settled
-
-    def settled(*args: Any, **options: Any) -> Any:  # what it takes and gives
-        box.stop(timeout=0)
-        return settle(*args, **options)
-
-    monkeypatch.setattr(_commit, "_settled", settled)
+    before_settling(monkeypatch, lambda: box.stop(timeout=0))
     statuses = around_packing(monkeypatch, box, then=lambda _: None)
     box.commit(pause=True)
 

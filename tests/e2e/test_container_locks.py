@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Generator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -16,23 +15,7 @@ from container_kit._runtime import container_locks
 from container_kit._runtime.container_locks import hold_commit, hold_directory
 from container_kit._trees import container_files
 from tests.e2e.boxes import make
-
-
-@contextmanager
-def forked_child() -> Generator[None]:
-    """Have a child that keeps every descriptor there is now, until the block ends."""
-    there, end = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(end)
-        os.read(there, 1)
-        os._exit(0)
-    os.close(there)
-    try:
-        yield
-    finally:
-        os.close(end)
-        os.waitpid(child, 0)
+from tests.forks import forked
 
 
 @pytest.mark.parametrize("alone", [True, False])
@@ -45,7 +28,7 @@ def test_a_forked_child_keeps_nobody_from_a_containers_directory(
     first = hold_directory(engine.site, box.id, alone=alone, deadline=time.monotonic())
     first.__enter__()
 
-    with forked_child():
+    with forked():
         first.__exit__(None, None, None)
         with hold_directory(engine.site, box.id, alone=True, deadline=time.monotonic()):
             pass
@@ -60,7 +43,7 @@ def test_a_forked_child_keeps_nobody_from_a_commit(
     first = hold_commit(engine.site, box.id)
     first.__enter__()
 
-    with forked_child():
+    with forked():
         first.__exit__(None, None, None)
         with hold_commit(engine.site, box.id):
             pass
@@ -78,7 +61,7 @@ def test_a_forked_child_of_a_start_keeps_nobody_from_writing(
 
         def acquire_and_fork(*args: Any) -> None:
             acquire(*args)
-            children.enter_context(forked_child())
+            children.enter_context(forked())
 
         monkeypatch.setattr(container_locks, "_acquire", acquire_and_fork)
         container_locks.await_writers(engine.site, box.id)

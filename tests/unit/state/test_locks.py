@@ -13,6 +13,7 @@ import pytest
 
 from container_kit._state.locks import hold_lock
 from container_kit.errors import LockTimeoutError
+from tests.forks import forked
 
 HOLDER = """
 import sys
@@ -98,21 +99,13 @@ def test_threads_of_one_process_exclude_each_other(path: str) -> None:
 
 def test_a_forked_child_does_not_keep_the_lock(path: str) -> None:
     """It has the descriptor, and with it the lock, if that were only closed."""
-    there, end = os.pipe()
-    with hold_lock(path, timeout=0):
-        child = os.fork()
-        if child == 0:
-            os.close(end)
-            os.read(there, 1)
-            os._exit(0)
-    os.close(there)
+    first = hold_lock(path, timeout=0)
+    first.__enter__()
 
-    try:
+    with forked():
+        first.__exit__(None, None, None)
         with hold_lock(path, timeout=0):
             pass
-    finally:
-        os.close(end)
-        os.waitpid(child, 0)
 
 
 def test_planted_symlink_is_not_followed(path: str, tmp_path: Path) -> None:
